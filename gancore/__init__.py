@@ -1,0 +1,29 @@
+"""gancore: fast operators for adversarial training, and a thin training core on top of them.
+
+`gancore.kernels` holds the operators and can be used alone. The names below are loaded on first use, so `import gancore` costs
+nothing, starts no GPU and loads no plotting library.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gancore.runs import Run, load, train
+
+__version__ = "0.1.0"
+__all__ = ["Run", "__version__", "load", "train"]
+
+_HOMES = {"Run": "gancore.runs", "load": "gancore.runs", "train": "gancore.runs"}
+_SUBMODULES = {"core", "data", "kernels", "layers", "losses", "metrics", "nets", "penalties", "recipes", "regularizers"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in _SUBMODULES:
+        return import_module(f"gancore.{name}")
+    raise AttributeError(f"module 'gancore' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, *_SUBMODULES})
