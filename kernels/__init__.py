@@ -1,0 +1,22 @@
+"""Drop-in operators for adversarial training: PyTorch references, Triton and native kernels, first and second derivatives.
+
+The public functions of every operator file in this folder, by its `__all__`. Importing compiles nothing and starts no device.
+"""
+
+from typing import TYPE_CHECKING
+
+if __name__ != "gancore.kernels":
+    raise ImportError(f"this package is gancore.kernels, imported as {__name__!r}: write `import gancore.kernels`")
+
+if TYPE_CHECKING:  # what a type checker sees of the loop below
+    from gancore.kernels.bias_act import bias_act as bias_act
+
+from gancore.kernels._ranges import profile_ranges
+from gancore.kernels._spec import modules
+
+__all__ = ["profile_ranges"]
+
+for _module in modules():
+    # A function takes the place of the submodule of the same name, whichever of them is imported first.
+    globals().update({name: getattr(_module, name) for name in _module.__all__})
+    __all__ += _module.__all__

@@ -1,0 +1,25 @@
+"""Memory layouts. Kernels see dense tensors; of a tensor's shape they need only where a channel lies."""
+
+import torch
+from torch import Tensor
+
+
+def matching(x: Tensor, like: Tensor) -> Tensor:
+    """x itself where it lies in memory as the dense `like` does, else a copy that does."""
+    if all(n == 1 or s == t for n, s, t in zip(x.shape, x.stride(), like.stride(), strict=True)):
+        return x
+    return torch.empty_like(like, dtype=x.dtype).copy_(x)
+
+
+def channels(x: Tensor, dim: int) -> tuple[int, int]:
+    """(C, inner) of a dense tensor: element i of its memory, counted from its start, belongs to channel i // inner % C.
+
+    Holds for any order of the dimensions: channels_last has inner 1, the contiguous layout the product of the later sizes.
+    """
+    size = x.shape[dim]
+    return (size, x.stride(dim)) if size > 1 else (1, 1)
+
+
+def along(v: Tensor, ndim: int, dim: int) -> Tensor:
+    """v (C,) shaped to broadcast along dimension `dim` of a tensor of `ndim` dimensions."""
+    return v.view([-1 if d == dim % ndim else 1 for d in range(ndim)])

@@ -1,0 +1,42 @@
+"""A named range around every operator call, for profilers. Off, it costs one comparison."""
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import torch
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_on = False
+
+
+def profile_ranges(on: bool = True) -> None:
+    """Switch the ranges of all operators on or off: NVTX on a CUDA build of PyTorch, `torch.profiler` records everywhere.
+
+    They carry the operator's name with the prefix `gancore::`. Inside a compiled function there are none.
+    """
+    global _on
+    _on = bool(on)
+
+
+def ranged(fn: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a public operator so that its calls show up as ranges once `profile_ranges()` was called."""
+    name = f"gancore::{fn.__name__}"
+
+    @functools.wraps(fn)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not _on or torch.compiler.is_compiling():
+            return fn(*args, **kwargs)
+        nvtx = torch.cuda.is_initialized()
+        if nvtx:
+            torch.cuda.nvtx.range_push(name)
+        try:
+            with torch.profiler.record_function(name):
+                return fn(*args, **kwargs)
+        finally:
+            if nvtx:
+                torch.cuda.nvtx.range_pop()
+
+    return call

@@ -1,0 +1,96 @@
+"""The row of an operator from which the common tests and benchmarks find it, and the discovery of all rows."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+HALF = (torch.bfloat16, torch.float16)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One call: `draw` gives its float64 tensors, away from kinks, and `options` its other arguments."""
+
+    name: str
+    draw: Callable[[Generator], dict[str, Tensor]]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A call that must be refused: these arguments over those of the first sample, the error, and words of its message."""
+
+    change: Mapping[str, Any]
+    error: type[Exception]
+    words: str
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One row of the dispatch table: the class that `choose` is given for calls like this one."""
+
+    shape_class: str
+    draw: Callable[[Generator], dict[str, Tensor]]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """A kernel to compile ahead of time, and the most registers a thread and bytes of shared memory it may take. It may never
+    spill."""
+
+    kernel: Any
+    signature: Mapping[str, str]
+    constants: Mapping[str, Any]
+    warps: int = 4
+    registers: int = 128
+    shared: int = 0
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What tests and benchmarks know about an operator.
+
+    `fn(**tensors, **options, impl=...)` is the public function and `reference(**tensors, **options)` the same in plain PyTorch,
+    of any order. `dtypes` lists what each kernel takes. `grad_order` is the highest derivative that the kernels offer in every
+    sample. `batched` names the tensors whose first dimension is the batch, which is also where memory layouts are varied.
+    `neighbour` changes the options to those of a similar operator, which the tests must tell apart. `bytes_moved` is the least
+    a forward call reads and writes. `fusible`: under torch.compile "auto" leaves the operator to the compiler.
+    """
+
+    name: str
+    fn: Callable[..., Any]
+    reference: Callable[..., Any]
+    samples: tuple[Sample, ...]
+    dtypes: Mapping[str, tuple[torch.dtype, ...]]
+    neighbour: Callable[[Mapping[str, Any]], dict[str, Any]]
+    bytes_moved: Callable[..., int]
+    grad_order: int = 2
+    batched: tuple[str, ...] = ("x",)
+    fusible: bool = False
+    bad: tuple[Bad, ...] = ()
+    bench: tuple[Bench, ...] = ()
+    ahead: Callable[[], tuple[Ahead, ...]] = tuple
+
+
+def modules() -> Iterator[ModuleType]:
+    """Every operator module of the package, imported, in alphabetical order."""
+    package = importlib.import_module("gancore.kernels")
+    for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
+        if not info.name.startswith("_"):
+            yield importlib.import_module(f"gancore.kernels.{info.name}")
+
+
+def specs() -> dict[str, Spec]:
+    """All operators by name. A module states one `SPEC`, or several as `SPECS`."""
+    found: dict[str, Spec] = {}
+    for module in modules():
+        for spec in getattr(module, "SPECS", (module.SPEC,) if hasattr(module, "SPEC") else ()):
+            found[spec.name] = spec
+    return found
