@@ -1,0 +1,68 @@
+"""From names and values, as a user gives them, to options of the loop and parameters of a recipe."""
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from gancore.core import Entry, Options, UsageError
+
+_OPTION_TYPES = {field.name: typing.get_type_hints(Options)[field.name] for field in fields(Options)}
+
+
+def split(entry: Entry, arguments: Mapping[str, Any]) -> tuple[Options, dict[str, Any]]:
+    """Options of the loop, and the recipe's parameters with its defaults filled in.
+
+    Raises UsageError for a name that is neither, with the nearest ones, and for a value of another type.
+    """
+    parameters = entry.parameters()
+    known = [*_OPTION_TYPES, *parameters]
+    for name in arguments:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+            hint = f"; did you mean {' or '.join(near)}?" if near else f"; {entry.id} takes {', '.join(parameters) or 'none'}"
+            raise UsageError(f"unknown option {name!r}{hint}")
+    options = {k: _checked(k, v, _OPTION_TYPES[k]) for k, v in arguments.items() if k in _OPTION_TYPES}
+    given = {k: _checked(k, v, parameters[k].annotation) for k, v in arguments.items() if k in parameters}
+    return Options(**options), {name: given.get(name, p.default) for name, p in parameters.items()}
+
+
+def parse(name: str, text: str, kind: Any) -> Any:
+    """The value of type `kind` that `text` spells: numbers, yes / no, words, or comma-separated tuples. Raises UsageError."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    try:
+        if origin in (types.UnionType, typing.Union):
+            if text.lower() == "none" and type(None) in inner:
+                return None
+            return parse(name, text, next(k for k in inner if k is not type(None)))
+        if origin is tuple:
+            return tuple(parse(name, part, inner[0]) for part in text.split(","))
+        if origin is typing.Literal or kind is str:
+            return text
+        if kind is bool:
+            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
+        return kind(text)
+    except (ValueError, KeyError) as error:
+        raise UsageError(f"{name} must be {spell(kind)}, got {text!r}") from error
+
+
+def spell(kind: Any) -> str:
+    """A type in words."""
+    words = {int: "a whole number", float: "a number", bool: "yes or no", str: "a word"}
+    if typing.get_origin(kind) is typing.Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(kind)))
+    return words.get(kind, str(kind))
+
+
+def _checked(name: str, value: Any, kind: Any) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    plain = kind in (int, float, bool, str)
+    wrong_bool = isinstance(value, bool) and kind is not bool
+    if plain and (not isinstance(value, kind) or wrong_bool):
+        raise UsageError(f"{name} must be {spell(kind)}, got {value!r}")
+    if typing.get_origin(kind) is typing.Literal and value not in typing.get_args(kind):
+        raise UsageError(f"{name} must be {spell(kind)}, got {value!r}")
+    return value

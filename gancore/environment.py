@@ -1,0 +1,62 @@
+"""What a figure or a run depends on beyond its options: versions, device, commit."""
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from gancore.core import UsageError
+
+_PACKAGES = ("gancore", "torch", "triton", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that shape results; "absent" for what is not installed."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    found["torch"] = torch.__version__
+    return found
+
+
+def commit() -> str:
+    """Commit of the checkout that gancore is imported from, "-dirty" appended where it is changed; "" outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        asked = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        inside = ["git", "-C", str(here), "ls-files", "--error-unmatch", __file__]
+        if subprocess.run(inside, capture_output=True, timeout=10).returncode:
+            return ""
+        return subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that "auto" means here, or the named one. Raises UsageError where it does not exist."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"device must be auto, cpu, cuda or cuda:<number>, got {name!r}") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device {name!r} was asked for, but PyTorch finds {torch.cuda.device_count()} CUDA devices here")
+    return device
+
+
+def describe(device: torch.device) -> str:
+    """The device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = ""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = lines[0].partition(":")[2].strip() if lines else ""
+    return f"{model or platform.processor() or 'CPU'}, {torch.get_num_threads()} threads"

@@ -1,0 +1,1 @@
+"""Generators and critics that are told a label."""

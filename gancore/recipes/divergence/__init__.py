@@ -1,0 +1,1 @@
+"""f-divergences and their relatives: probabilities of real and fake."""

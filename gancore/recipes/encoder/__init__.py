@@ -1,0 +1,1 @@
+"""Encoders, variational and adversarial."""

@@ -1,0 +1,1 @@
+"""Auto-encoders as discriminators."""

@@ -1,0 +1,1 @@
+"""Integral probability metrics: critics whose size or slope is bounded."""

@@ -1,0 +1,286 @@
+"""Runs: `train` makes one, `load` opens one from its folder. The command line does nothing that these do not."""
+
+import contextlib
+import json
+import shlex
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gancore import checkpoint, data, environment, evaluation
+from gancore.arguments import split
+from gancore.core import DataError, DataSpec, Entry, Options, UsageError
+from gancore.recipes import get
+from gancore.trainer import Trainer
+
+Listener = Callable[["Run", dict[str, Any]], None]
+
+
+class Run:
+    """A recipe on a data set: `nets` and `metrics`, `sample`, `evaluate`, and `train`, which goes on to the last step.
+
+    Folder of a run: run.json (what it is and the command that repeats it), log.jsonl (one record a line), checkpoint.pt,
+    samples/, plots/.
+    """
+
+    def __init__(self, entry: Entry, options: Options, parameters: Mapping[str, Any]) -> None:
+        self.entry, self.options, self.parameters = entry, options, dict(parameters)
+        self.recipe = entry.function(**parameters)
+        self.device = environment.pick_device(options.device)
+        self.data = data.load(options.data, size=options.size or None)
+        self.trainer = Trainer(self.recipe, self.data.to(self.device), options, specify(self.data, options), self.device)
+        self.out = Path(options.out) if options.out else None
+        self.metrics: list[dict[str, Any]] = []
+        self.started = time.time()
+        self._stop = False
+
+    @property
+    def nets(self) -> nn.ModuleDict:
+        """All players, averages in place of the trained ones where they are kept."""
+        return self.trainer.average.nets
+
+    def sample(self, n: int, seed: int = 0, **conditions: Any) -> Tensor | dict[str, Tensor]:
+        """n samples from the averaged generator: images (n, C, H, W) in [-1, 1], other data in its own shape.
+
+        conditions: what the recipe's sampler takes, `y` for labels (by default every class in equal shares).
+        Raises UsageError where the recipe does not sample.
+        """
+        if self.recipe.sample is None:
+            raise UsageError(f"{self.entry.id} draws no samples")
+        with inference(self.nets), torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            return self.recipe.sample(self.nets, n, self.trainer.state, **conditions)
+
+    def evaluate(self, count: int = 2000) -> dict[str, float]:
+        """The recipe's own figures if it has any, else those of its data set (see `gancore.evaluation.scores`)."""
+        if self.recipe.evaluate is not None:
+            with inference(self.nets):
+                return self.recipe.evaluate(self.nets, self.data, self.trainer.state)
+        if self.recipe.sample is None:
+            return {}
+        return evaluation.scores(lambda n: _tensor(self.sample(n)), self.data, count)
+
+    def train(self, *listeners: Listener) -> "Run":
+        """Go on to the last step. Each log record goes to log.jsonl, to `metrics` and to the listeners.
+
+        Ctrl-C ends the step that is under way, saves a checkpoint and raises KeyboardInterrupt. Raises Diverged, which saves
+        nothing, and OutputError.
+        """
+        trainer, options = self.trainer, self.options
+        with self._interruptible(), trainer.random():
+            while trainer.steps_done < options.steps and not self._stop:
+                trainer.step()
+                saving = trainer.steps_done % options.saving == 0 or trainer.steps_done == options.steps
+                if saving or trainer.steps_done % options.log_every == 0:
+                    self._record(saving, listeners)
+            if self._stop:
+                self.save()
+                raise KeyboardInterrupt(f"stopped at step {trainer.steps_done}")
+        return self
+
+    def _record(self, saving: bool, listeners: tuple[Listener, ...]) -> None:
+        record = {**self.trainer.tick(), "seconds": round(time.time() - self.started, 3)}
+        if saving:
+            record |= {f"metric/{name}": value for name, value in self.evaluate().items()}
+        self.metrics.append(record)
+        if self.out is not None:
+            with _writing(self.out / "log.jsonl", "a") as file:
+                file.write(json.dumps(record) + "\n")
+        for listener in listeners:
+            listener(self, record)
+        if saving:
+            self.save()
+
+    def save(self) -> None:
+        """Write the checkpoint, if the run has a folder. Raises OutputError; the previous checkpoint then stays."""
+        if self.out is not None:
+            self.trainer.freeze_rng()
+            checkpoint.save(self.out / "checkpoint.pt", self.trainer.state_dict())
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        def stop(number: int, frame: object) -> None:
+            signal.signal(signal.SIGINT, previous)  # a second Ctrl-C does not wait
+            self._stop = True
+
+        try:
+            previous = signal.signal(signal.SIGINT, stop)
+        except ValueError:  # signals belong to the main thread
+            yield
+            return
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, previous)
+
+    def describe(self) -> dict[str, Any]:
+        """What run.json holds."""
+        return {
+            "recipe": self.entry.id,
+            "title": self.entry.title,
+            "options": asdict(replace(self.options, resume=False)),
+            "parameters": self.parameters,
+            "seed": self.options.seed,
+            "data": {"name": self.data.name, "size": len(self.data), "shape": self.data.shape, "digest": self.data.digest()},
+            "players": {name: sum(p.numel() for p in net.parameters()) for name, net in self.trainer.nets.items()},
+            "phases": phase_table(self),
+            "versions": environment.versions(),
+            "commit": environment.commit(),
+            "device": environment.describe(self.device),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self.started)),
+            "command": command(self),
+        }
+
+
+def train(name: str, *listeners: Listener, **arguments: Any) -> Run:
+    """Train a recipe, as `gancore train` does, and return the run.
+
+    name: id of a recipe, or path of a Python file that registers one. arguments: options of the loop (`gancore.core.Options`) and
+    parameters of the recipe. Without `out` nothing is written.
+    Raises UsageError (names, types, combinations), DataError, Diverged, OutputError.
+    """
+    return open_run(name, **arguments).train(*listeners)
+
+
+def open_run(name: str, **arguments: Any) -> Run:
+    """The run that `train` would train, before its first step or where it left off."""
+    entry = get(name, "recipe")
+    options, parameters = split(entry, arguments)
+    if options.resume:
+        return _resume(entry, arguments)
+    run = Run(entry, options, parameters)
+    if run.out is not None:
+        _create(run)
+    return run
+
+
+def load(out: str | Path) -> Run:
+    """Open the run in a folder at its last checkpoint, to sample, evaluate or look at. Raises DataError if there is none."""
+    folder = Path(out)
+    described = read_description(folder)
+    options = Options(**{**described["options"], "out": str(folder)})
+    entry = get(described.get("source") or described["recipe"], "recipe")
+    run = Run(entry, options, described["parameters"])
+    run.trainer.load_state_dict(checkpoint.load(folder / "checkpoint.pt", run.device))
+    run.metrics = [r for r in read_log(folder) if r["step"] <= run.trainer.steps_done]
+    return run
+
+
+def _resume(entry: Entry, arguments: Mapping[str, Any]) -> Run:
+    if not arguments.get("out"):
+        raise UsageError("resume needs out, the folder of the run that goes on")
+    folder = Path(arguments["out"])
+    described = read_description(folder)
+    saved = {**described["options"], **described["parameters"]}
+    given = {k: v for k, v in arguments.items() if k not in ("resume", "out")}
+    for key, value in ({"recipe": entry.id} | given).items():
+        before = described["recipe"] if key == "recipe" else saved.get(key)
+        if before != value:
+            raise UsageError(f"{folder} was started with {key}={before!r}, not {value!r}: leave {key} out, or start a new run")
+    if not (folder / "checkpoint.pt").is_file():
+        raise UsageError(f"{folder} has no checkpoint yet: delete it and start again")
+    run = load(folder)
+    lines = "".join(json.dumps(record) + "\n" for record in run.metrics)
+    checkpoint.write_atomic(folder / "log.jsonl", lambda file: file.write(lines.encode()))
+    run.started = time.time() - (run.metrics[-1]["seconds"] if run.metrics else 0)
+    return run
+
+
+def _create(run: Run) -> None:
+    assert run.out is not None
+    if (run.out / "run.json").exists():
+        raise UsageError(f"{run.out} holds a run: choose another out, or resume it")
+    try:
+        run.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise checkpoint.OutputError(f"cannot write {run.out}: {error.strerror}") from error
+    text = json.dumps(run.describe(), indent=2) + "\n"
+    checkpoint.write_atomic(run.out / "run.json", lambda file: file.write(text.encode()))
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """run.json of a run's folder. Raises DataError where it is missing or damaged."""
+    path = folder / "run.json"
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise DataError(f"{folder} holds no run: cannot read {path.name}, {error.strerror}") from error
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}") from error
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """Records of log.jsonl; a last line that a crash cut short is left out."""
+    path = folder / "log.jsonl"
+    lines = path.read_text().splitlines() if path.is_file() else []
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            if number < len(lines):
+                raise DataError(f"{path} is damaged in line {number}: {error}") from error
+    return records
+
+
+def specify(dataset: data.Dataset, options: Options) -> DataSpec:
+    """What networks are told of a data set: its shape, labels, and the body that `net` means for it."""
+    image = dataset.is_image
+    net = options.net if options.net != "auto" else "dcgan" if image and dataset.shape[-1] > 8 else "toy"
+    return DataSpec(dataset.shape, dataset.classes, net, options.width)
+
+
+def phase_table(run: Run) -> list[dict[str, Any]]:
+    """One row a phase: its stage, cadence and routes, as "player <- weight term + ..."."""
+    rows = []
+    for stage in run.recipe.stages:
+        for phase in stage.phases:
+            routes = [
+                f"{player} <- " + " + ".join(f"{'w(state)' if callable(w) else f'{w:g}'} {term}" for term, w in route.items())
+                for player, route in phase.updates.items()
+            ]
+            rows.append(
+                {"stage": stage.name, "phase": phase.name, "repeats": phase.repeats, "every": phase.every, "routes": routes}
+            )
+    return rows
+
+
+def command(run: Run) -> str:
+    """The command that repeats the run."""
+    defaults = Options()
+    chosen = {k: v for k, v in asdict(run.options).items() if v != getattr(defaults, k) and k != "resume"}
+    usual = {name: p.default for name, p in run.entry.parameters().items()}
+    chosen |= {k: v for k, v in run.parameters.items() if v != usual[k]}
+    return shlex.join(["gancore", "train", run.entry.id, *(f"--{k.replace('_', '-')}={v}" for k, v in chosen.items())])
+
+
+@contextlib.contextmanager
+def inference(nets: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; each module's own mode comes back."""
+    modes = {module: module.training for module in nets.modules()}
+    nets.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextlib.contextmanager
+def _writing(path: Path, mode: str) -> Iterator[Any]:
+    try:
+        with path.open(mode) as file:
+            yield file
+    except OSError as error:
+        raise checkpoint.OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _tensor(samples: Tensor | dict[str, Tensor]) -> Tensor:
+    return samples if isinstance(samples, Tensor) else samples["x"]
