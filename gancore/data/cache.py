@@ -1,0 +1,41 @@
+"""Trained judges on disk, so that each is trained once for each version of its code."""
+
+import hashlib
+import inspect
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+
+def folder() -> Path:
+    """$XDG_CACHE_HOME/gancore, or ~/.cache/gancore."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gancore"
+
+
+def cached(name: str, sources: list[ModuleType], build: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `build` returns (tensors, numbers, dicts), from disk where the same sources and torch version built it before.
+
+    A file that cannot be read is built again; a folder that cannot be written costs the cache, not the result.
+    """
+    key = hashlib.sha256(torch.__version__.encode())
+    for source in sources:
+        key.update(inspect.getsource(source).encode())
+    path = folder() / f"{name}-{key.hexdigest()[:16]}.pt"
+    try:
+        found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return found
+    except Exception:  # absent or damaged in any of pickle's, zip's and torch's ways: all mean "build it"
+        value = build()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            torch.save(value, file)
+        os.replace(file.name, path)
+    except OSError:
+        pass
+    return value
