@@ -3,8 +3,8 @@
     |m1 - m2|^2 + Tr(C1) + Tr(C2) - 2 Tr((C1 C2)^(1/2))
 
 The product C1 C2 is not symmetric: its computed square root may be complex, or fail to exist where a covariance has no full
-rank. Its trace is the sum of the singular values of C1^(1/2) C2^(1/2), which needs symmetric eigenvalues only and takes no
-square root of what rounding left of a zero.
+rank. Its trace is the sum of the singular values of C1^(1/2) C2^(1/2), which needs symmetric eigenvalues only, negative ones
+taken as 0, and no square root of the product: what rounding leaves of its zeros stays at 1e-16 and is not raised to 1e-8.
 """
 
 import torch
@@ -68,6 +68,4 @@ def _root(name: str, cov: Tensor, size: int) -> Tensor:
     values, vectors = torch.linalg.eigh((cov + cov.T) / 2)
     if float(values[0]) < -_INDEFINITE * scale:
         raise ValueError(f"{name}: wants a positive semi-definite matrix, got an eigenvalue of {float(values[0]):.4g}")
-    rounding = torch.finfo(values.dtype).eps * size * values[-1]
-    values = torch.where(values > rounding, values, 0.0)
-    return (vectors * values.sqrt()) @ vectors.T
+    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T

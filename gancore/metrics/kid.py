@@ -8,7 +8,7 @@ from torch import Tensor
 from gancore.core import metric
 from gancore.metrics._inputs import FeatureNetwork, Score, both
 
-_ROWS = 2048
+_ROWS = 512
 
 
 @metric
@@ -41,7 +41,7 @@ def polynomial_mmd2(x: Tensor, y: Tensor, degree: int = 3, gamma: float | None =
     """U-statistic of MMD^2 with k(a, b) = (gamma a·b + coef0)^degree, in float64; its expectation is the population's value.
 
     mean over i != j of k(x_i, x_j) + the same of y - 2 mean over all i, j of k(x_i, y_j).
-    x, y: features (N, D) and (M, D), at least 2 each; gamma is 1/D by default. No more than 2,048 rows of a kernel matrix exist
+    x, y: features (N, D) and (M, D), at least 2 each; gamma is 1/D by default. No more than 512 rows of a kernel matrix exist
     at a time.
     """
     a, b = both(x, y, None, 1)
