@@ -44,7 +44,7 @@ def load(name: str, *, size: int | None = None) -> Dataset:
             raise DataError(f"{name}: its samples are {dataset.shape}, it has no size {size}")
         return dataset
     if os.path.exists(name):
-        return import_module("gancore.data.files").read(Path(name), size)
+        return import_module("gancore.data.formats").read(Path(name), size)
     raise DataError(f"{name}: {_missing(name)}")
 
 
