@@ -25,8 +25,8 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Trainer:
     """Networks, optimisers, random state and data position of one run, and the step that advances them.
 
-    Build it with a recipe, a data set on the device, the options and the data specification; call `step` inside `with trainer.random():`.
-    `state_dict` holds everything that the next step depends on: a run that is resumed from it goes on bit for bit.
+    Build it with a recipe, a data set on the device, the options and the data specification; call `step` inside
+    `with trainer.random():`. `state_dict` holds everything that the next step depends on: a run that is resumed from it goes on bit for bit.
     """
 
     def __init__(self, recipe: Recipe, source: Source, options: Options, spec: DataSpec, device: torch.device) -> None:

@@ -21,7 +21,9 @@ def _doublings(spec: DataSpec) -> int:
     side = spec.shape[-1]
     levels = math.log2(side / 4) if side >= 8 else 0.5
     if len(spec.shape) != 3 or spec.shape[1] != side or levels != int(levels):
-        raise UsageError(f"the dcgan body needs square images whose side is 4 times a power of two, 8 or more; got shape {spec.shape}")
+        raise UsageError(
+            f"the dcgan body needs square images whose side is 4 times a power of two, 8 or more; got shape {spec.shape}"
+        )
     return int(levels)
 
 
