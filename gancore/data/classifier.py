@@ -66,13 +66,12 @@ class Classifier(nn.Module):
 
 @dataclass(frozen=True)
 class Training:
-    """How a judge is trained: Adam with a learning rate that falls to zero along a half cosine where `decay` says so."""
+    """How a judge is trained: Adam, the learning rate falling to zero along a half cosine, Gaussian `noise` on the images."""
 
     steps: int
     lr: float
     batch: int = 128
     weight_decay: float = 0.0
-    decay: bool = True
     noise: float = 0.0
     seed: int = 0
 
@@ -80,8 +79,7 @@ class Training:
 def _fit(net: Classifier, x: Tensor, targets: Mapping[str, Tensor], how: Training) -> None:
     optimizer = torch.optim.Adam(net.parameters(), how.lr, weight_decay=how.weight_decay)
     for step in range(how.steps):
-        if how.decay:
-            optimizer.param_groups[0]["lr"] = how.lr * 0.5 * (1 + math.cos(math.pi * step / how.steps))
+        optimizer.param_groups[0]["lr"] = how.lr * 0.5 * (1 + math.cos(math.pi * step / how.steps))
         rows = torch.randint(len(x), (how.batch,))
         images = x[rows]
         if how.noise:

@@ -57,10 +57,11 @@ def _body(size: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(size**2, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU())
 
 
-# Found by search so that Fréchet distances on the features of the 8x8 digits come out as SYSTEMS.md gives them (halves of the
-# data 0.76, Gaussian fit clipped to [0, 1] 10.4, uniform noise 194.5), for any seed: weight decay sets the scale of all three,
-# input noise lowers the third against the first. Small ReLU networks without noise put uniform noise at 400 to 900.
-HOW = Training(steps=800, lr=2.5e-3, batch=128, weight_decay=8e-4, noise=0.42, decay=False)
+# Found by search so that Fréchet distances on the features of the 8x8 digits come out as SYSTEMS.md gives them: halves of the data
+# 0.76 (in the mean over splits: single ones range from 0.7 to 1.1), Gaussian fit clipped to the pixels' range 10.4, uniform noise
+# 194.5, whatever the seed. Weight decay sets the scale of all three, input noise lowers the third against the others, and the
+# falling learning rate makes seeds agree. ReLU networks trained without noise put the third at 400 to 900.
+HOW = Training(steps=1500, lr=3e-3, batch=64, weight_decay=9.5e-4, noise=0.42)
 
 
 @cache
