@@ -84,7 +84,12 @@ def _points(
         return fake
     n = len(real[0])
     share = torch.rand(n, device=real[0].device, dtype=real[0].dtype) if eps is None else eps
-    return tuple(torch.lerp(g, x, _per_sample(share, x)) for x, g in zip(real, fake, strict=True))
+    return tuple(_mix(x, g, _per_sample(share, x)) for x, g in zip(real, fake, strict=True))
+
+
+def _mix(x: Tensor, g: Tensor, share: Tensor) -> Tensor:
+    wide = torch.promote_types(x.dtype, g.dtype)  # under autocast fakes are narrower than data
+    return torch.lerp(g.to(wide), x.to(wide), share.to(wide))
 
 
 def _per_sample(eps: Tensor, x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from gancore import checkpoint, data, environment, evaluation
 from gancore.arguments import split
 from gancore.core import DataError, DataSpec, Entry, Options, UsageError
+from gancore.core.registry import ENTRIES
 from gancore.recipes import get
 from gancore.trainer import Trainer
 
@@ -53,26 +54,34 @@ class Run:
         """
         if self.recipe.sample is None:
             raise UsageError(f"{self.entry.id} draws no samples")
-        with inference(self.nets), torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(seed)
+        with inference(self.nets), self._seeded(seed):
             return self.recipe.sample(self.nets, n, self.trainer.state, **conditions)
 
-    def evaluate(self, count: int = 2000) -> dict[str, float]:
+    def evaluate(self, count: int = 2000, seed: int = 0) -> dict[str, float]:
         """The recipe's own figures if it has any, else those of its data set (see `gancore.evaluation.scores`)."""
-        if self.recipe.evaluate is not None:
-            with inference(self.nets):
-                return self.recipe.evaluate(self.nets, self.data, self.trainer.state)
-        if self.recipe.sample is None:
-            return {}
-        return evaluation.scores(lambda n: _tensor(self.sample(n)), self.data, count)
+        with self._seeded(seed):
+            if self.recipe.evaluate is not None:
+                with inference(self.nets):
+                    return self.recipe.evaluate(self.nets, self.data, self.trainer.state)
+            if self.recipe.sample is None:
+                return {}
+            return evaluation.scores(lambda n: _tensor(self.sample(n, seed)), self.data, count)
+
+    @contextlib.contextmanager
+    def _seeded(self, seed: int) -> Iterator[None]:
+        """A random state of its own; that of the caller, or of the training under way, comes back."""
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
 
     def train(self, *listeners: Listener) -> "Run":
         """Go on to the last step. Each log record goes to log.jsonl, to `metrics` and to the listeners.
 
         Ctrl-C ends the step that is under way, saves a checkpoint and raises KeyboardInterrupt. Raises Diverged, which saves
-        nothing, and OutputError.
+        nothing, and OutputError. Called again after Ctrl-C, it goes on.
         """
         trainer, options = self.trainer, self.options
+        self._stop = False
         with self._interruptible(), trainer.random():
             while trainer.steps_done < options.steps and not self._stop:
                 trainer.step()
@@ -98,9 +107,9 @@ class Run:
             self.save()
 
     def save(self) -> None:
-        """Write the checkpoint, if the run has a folder. Raises OutputError; the previous checkpoint then stays."""
+        """Write the checkpoint, if the run has a folder. Raises OutputError or Diverged; the previous checkpoint then stays."""
         if self.out is not None:
-            self.trainer.freeze_rng()
+            self.trainer.check_weights()
             checkpoint.save(self.out / "checkpoint.pt", self.trainer.state_dict())
 
     @contextlib.contextmanager
@@ -123,6 +132,7 @@ class Run:
         """What run.json holds."""
         return {
             "recipe": self.entry.id,
+            "source": self.entry.source,
             "title": self.entry.title,
             "options": asdict(replace(self.options, resume=False)),
             "parameters": self.parameters,
@@ -165,11 +175,19 @@ def load(out: str | Path) -> Run:
     folder = Path(out)
     described = read_description(folder)
     options = Options(**{**described["options"], "out": str(folder)})
-    entry = get(described.get("source") or described["recipe"], "recipe")
-    run = Run(entry, options, described["parameters"])
+    run = Run(_registered(described), options, {k: _unlisted(v) for k, v in described["parameters"].items()})
     run.trainer.load_state_dict(checkpoint.load(folder / "checkpoint.pt", run.device))
     run.metrics = [r for r in read_log(folder) if r["step"] <= run.trainer.steps_done]
     return run
+
+
+def _registered(described: Mapping[str, Any]) -> Entry:
+    source = described.get("source", "")
+    return get(source if source and described["recipe"] not in ENTRIES else described["recipe"], "recipe")
+
+
+def _unlisted(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value  # JSON has no tuples
 
 
 def _resume(entry: Entry, arguments: Mapping[str, Any]) -> Run:
@@ -180,12 +198,14 @@ def _resume(entry: Entry, arguments: Mapping[str, Any]) -> Run:
     saved = {**described["options"], **described["parameters"]}
     given = {k: v for k, v in arguments.items() if k not in ("resume", "out")}
     for key, value in ({"recipe": entry.id} | given).items():
-        before = described["recipe"] if key == "recipe" else saved.get(key)
+        before = described["recipe"] if key == "recipe" else _unlisted(saved.get(key))
         if before != value:
             raise UsageError(f"{folder} was started with {key}={before!r}, not {value!r}: leave {key} out, or start a new run")
     if not (folder / "checkpoint.pt").is_file():
         raise UsageError(f"{folder} has no checkpoint yet: delete it and start again")
     run = load(folder)
+    if run.data.digest() != described["data"]["digest"]:
+        raise DataError(f"{run.data.name} has changed since {folder} was started: its digest differs from that in run.json")
     lines = "".join(json.dumps(record) + "\n" for record in run.metrics)
     checkpoint.write_atomic(folder / "log.jsonl", lambda file: file.write(lines.encode()))
     run.started = time.time() - (run.metrics[-1]["seconds"] if run.metrics else 0)
@@ -257,7 +277,9 @@ def command(run: Run) -> str:
     chosen = {k: v for k, v in asdict(run.options).items() if v != getattr(defaults, k) and k != "resume"}
     usual = {name: p.default for name, p in run.entry.parameters().items()}
     chosen |= {k: v for k, v in run.parameters.items() if v != usual[k]}
-    return shlex.join(["gancore", "train", run.entry.id, *(f"--{k.replace('_', '-')}={v}" for k, v in chosen.items())])
+    words = {k: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for k, v in chosen.items()}
+    name = run.entry.source or run.entry.id
+    return shlex.join(["gancore", "train", name, *(f"--{k.replace('_', '-')}={v}" for k, v in words.items())])
 
 
 @contextlib.contextmanager

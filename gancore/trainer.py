@@ -26,7 +26,8 @@ class Trainer:
     """Networks, optimisers, random state and data position of one run, and the step that advances them.
 
     Build it with a recipe, a data set on the device, the options and the data specification; call `step` inside
-    `with trainer.random():`. `state_dict` holds everything that the next step depends on: a run that is resumed from it goes on bit for bit.
+    `with trainer.random():`. `state_dict` holds everything that the next step depends on: a run that is resumed from it goes on
+    bit for bit.
     """
 
     def __init__(self, recipe: Recipe, source: Source, options: Options, spec: DataSpec, device: torch.device) -> None:
@@ -36,10 +37,11 @@ class Trainer:
         with self._fork():
             torch.manual_seed(options.seed)
             self.nets = nn.ModuleDict(dict(recipe.nets(spec))).to(self.device)
-            self._rng = self._get_rng()
+            self._rng, self._inside = self._get_rng(), False
         check(recipe, self.nets, source, options)
-        if any(p.dim() == 4 for p in self.nets.parameters()):
-            self.nets.to(memory_format=torch.channels_last)
+        for module in self.nets.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.state = recipe.state().to(self.device)
         self.average = Average(self.nets, recipe.ema, options.ema)
         self._rows: dict[str, Rows] = {}
@@ -144,6 +146,7 @@ class Trainer:
 
     # -- what a step needs ------------------------------------------------------------------------------------------------
 
+    @torch.no_grad()
     def _draw(self, stage: Stage) -> Batch:
         data, n = stage.data if stage.data is not None else self.recipe.data, self.options.batch_size
         self._samples += n
@@ -168,7 +171,7 @@ class Trainer:
         return self._rows[group]
 
     def _split(self, batch: Batch) -> Iterator[tuple[Batch, float]]:
-        size, n = self.options.micro_batch, self.options.batch_size
+        size, n = self.options.micro_batch, max((len(t) for t in batch.values()), default=0)  # `prepare` may change it
         if not size or size >= n:
             yield batch, 1.0
             return
@@ -255,7 +258,7 @@ class Trainer:
     def tick(self) -> dict[str, Any]:
         """A log record: means of all terms since the last one, the state's scalars, speed. Waits for the device.
 
-        Raises Diverged if a term is NaN or infinite.
+        Raises Diverged if a term or a weight is NaN or infinite.
         """
         record: dict[str, Any] = {"step": self.steps_done, "stage": self._stage.name if self._stage else ""}
         values = {key: value / self._counts[key] for key, value in self._sums.items()}
@@ -270,7 +273,15 @@ class Trainer:
         broken = [key for key in values if not math.isfinite(record[key]) and not key.startswith("state/")]
         if broken:
             raise Diverged(f"{broken[0]} is {record[broken[0]]} at step {self.steps_done}: lower the learning rate or clip")
+        self.check_weights()
         return record
+
+    def check_weights(self) -> None:
+        """Raise Diverged if a weight is NaN or infinite. Waits for the device."""
+        for player, net in self.nets.items():
+            weights = [w.detach() for w in net.parameters()]
+            if weights and not torch.stack(torch._foreach_norm(weights, math.inf)).sum().isfinite():
+                raise Diverged(f"a weight of {player} is not finite at step {self.steps_done}: lower the learning rate or clip")
 
     # -- state ------------------------------------------------------------------------------------------------------------
 
@@ -284,7 +295,8 @@ class Trainer:
             "optims": {key: o.state_dict() for key, o in self.optims.items()},
             "scalers": {key: s.state_dict() for key, s in self.scalers.items()},
             "rows": {group: r.state_dict() for group, r in self._rows.items()},
-            "rng": self._rng,
+            "rng": self._get_rng() if self._inside else self._rng,
+            "log": {name: value.detach() for name, value in self.state.log.items()},
             "sums": self._sums,
             "counts": self._counts,
         }
@@ -307,6 +319,7 @@ class Trainer:
         for group, position in saved["rows"].items():
             self._rows_of(group).load_state_dict(position)
         self._rng = saved["rng"]
+        self.state.log = {name: value.to(self.device) for name, value in saved["log"].items()}
         self._sums = {key: value.to(self.device) for key, value in saved["sums"].items()}
         self._counts = dict(saved["counts"])
 
@@ -315,14 +328,11 @@ class Trainer:
         """The run's own random state in place of the caller's, which comes back on leaving."""
         with self._fork():
             self._set_rng(self._rng)
+            self._inside = True
             try:
                 yield
             finally:
-                self._rng = self._get_rng()
-
-    def freeze_rng(self) -> None:
-        """Bring the random state in `state_dict` up to date; for checkpoints taken inside `random`."""
-        self._rng = self._get_rng()
+                self._rng, self._inside = self._get_rng(), False
 
     def _fork(self) -> Any:
         devices: Sequence[torch.device] = [self.device] if self.device.type == "cuda" else []

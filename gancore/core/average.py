@@ -19,11 +19,17 @@ class Average:
         self.decay = decay
         self.players = [p for p in players if p in nets] if decay else []
         copies = {p: copy.deepcopy(nets[p]).requires_grad_(False) for p in self.players}
-        self.nets = nn.ModuleDict({name: copies.get(name, net) for name, net in nets.items()})
         self.copies = nn.ModuleDict(copies)
+        self._nets = nets
         pairs = [(a, b) for p in self.players for a, b in zip(_tensors(copies[p]), _tensors(nets[p]), strict=True)]
         self._floats = [(a, b) for a, b in pairs if a.is_floating_point()]
         self._others = [(a, b) for a, b in pairs if not a.is_floating_point()]
+
+    @property
+    def nets(self) -> Nets:
+        """All players, also those that a stage's hook added, the averages in place of the trained ones."""
+        copies = dict(self.copies.items())
+        return nn.ModuleDict({name: copies.get(name, net) for name, net in self._nets.items()})
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -37,4 +43,4 @@ class Average:
 
 
 def _tensors(module: nn.Module) -> list[torch.Tensor]:
-    return [t.detach() for t in (*module.parameters(), *module.buffers())]
+    return [*module.parameters(), *module.buffers()]

@@ -35,16 +35,15 @@ def _check_players(recipe: Recipe, nets: Nets) -> None:
             other = owner.setdefault(id(parameter), player)
             if other != player:
                 raise UsageError(f"players {other!r} and {player!r} share a parameter: a shared trunk must be a player of its own")
-    names: list[str] = []
+    named: dict[str, Phase] = {}
     for phase in phases(recipe):
-        names.append(phase.name)
+        if named.setdefault(phase.name, phase) is not phase:
+            raise UsageError(f"two phases are named {phase.name!r}: different phases of a recipe need different names")
         for player in phase.updates:
             if player not in nets:
                 raise UsageError(f"phase {phase.name!r} updates {player!r}, which is no player of {', '.join(nets)}")
             if player not in recipe.optims and player not in phase.optims:
                 raise UsageError(f"phase {phase.name!r} updates {player!r}, which has no optimiser")
-    if len(names) != len(set(names)):
-        raise UsageError(f"phases of a recipe need different names, got {', '.join(names)}")
 
 
 def _check_columns(data: Data, source: Source) -> None:

@@ -1,6 +1,7 @@
 """One registry for recipes, demonstrations and metrics: a decorator enters the function under its file's name."""
 
 import inspect
+import os
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,14 @@ class Entry:
     def family(self) -> str:
         """The folder that holds it."""
         return self.function.__module__.split(".")[-2] if "." in self.function.__module__ else "own"
+
+    @property
+    def source(self) -> str:
+        """Path of its file, where it is no part of gancore: what finds it again in another process. Else ""."""
+        module = self.function.__module__
+        if module == "__main__" or module.split(".")[0] == "gancore":
+            return ""
+        return os.path.abspath(inspect.getsourcefile(self.function) or "")
 
     def parameters(self) -> dict[str, inspect.Parameter]:
         """Its parameters by name, with annotations resolved to types."""

@@ -74,6 +74,9 @@ class Phase:
     def __post_init__(self) -> None:
         if (self.loss is None) == (self.step is None):
             raise ValueError(f"phase {self.name!r} needs a loss or a step of its own, one of the two")
+        empty = [player for player, route in self.updates.items() if not route and self.loss is not None]
+        if empty:
+            raise ValueError(f"phase {self.name!r} routes no term to {empty[0]!r}: name at least one, or leave the player out")
         if self.repeats < 1 or self.every < 1:
             raise ValueError(f"phase {self.name!r}: repeats and every are at least 1, got {self.repeats} and {self.every}")
 

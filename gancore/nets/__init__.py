@@ -24,7 +24,9 @@ def _body(spec: DataSpec) -> Any:
     return _BODIES[spec.net]
 
 
-def _classes(spec: DataSpec, conditional: bool) -> int:
+def _classes(spec: DataSpec, conditional: str, ways: tuple[str, ...]) -> int:
+    if conditional not in ("", *ways):
+        raise ValueError(f"conditional must be empty, {' or '.join(ways)}, got {conditional!r}")
     if conditional and not spec.classes:
         raise UsageError("this recipe is conditional and needs data with labels, the data set has none")
     return spec.classes if conditional else 0
@@ -32,7 +34,8 @@ def _classes(spec: DataSpec, conditional: bool) -> int:
 
 def generator(spec: DataSpec, *, latent: int = 0, conditional: str = "", **settings: Any) -> nn.Module:
     """A generator of samples of `spec.shape`. latent: 0 for the body's default. conditional: "", "concat" or "norm"."""
-    return _body(spec).Generator(spec, latent=latent, classes=_classes(spec, bool(conditional)), how=conditional, **settings)
+    classes = _classes(spec, conditional, ("concat", "norm"))
+    return _body(spec).Generator(spec, latent=latent, classes=classes, how=conditional, **settings)
 
 
 def critic(spec: DataSpec, *, norm: bool = True, conditional: str = "", spectral_norm: bool = False, **settings: Any) -> nn.Module:
@@ -40,7 +43,8 @@ def critic(spec: DataSpec, *, norm: bool = True, conditional: str = "", spectral
 
     norm: batch normalisation where the body has it. conditional: "", "concat" or "projection" (arXiv:1802.05637).
     """
-    built = _body(spec).Critic(spec, classes=_classes(spec, bool(conditional)), how=conditional, norm=norm, **settings)
+    classes = _classes(spec, conditional, ("concat", "projection"))
+    built = _body(spec).Critic(spec, classes=classes, how=conditional, norm=norm, **settings)
     return spectral(built) if spectral_norm else built
 
 
