@@ -33,20 +33,20 @@ template <class Visit> GANCORE_INLINE void stretches(const Job& job, int64_t sta
   }
 }
 
-template <class S, class T> GANCORE_INLINE void add_bias(const Job& job, int64_t start, T* u, int64_t n) {
-  const S* b = static_cast<const S*>(job.b);
-  stretches(job, start, n, [&](int64_t at, int64_t length, int64_t c) {
+template <class S, class T> GANCORE_INLINE void load_biased(const Job& job, int64_t start, T* u, int64_t block) {
+  const S *b = static_cast<const S*>(job.b), *x = static_cast<const S*>(job.ref) + start;
+  stretches(job, start, block, [&](int64_t at, int64_t n, int64_t c) GANCORE_LAMBDA {
     if (job.inner == 1) {
-      for (int64_t i = 0; i < length; ++i) u[at + i] += load(b[c + i]);
+      LOOP u[at + i] = load(x[at + i]) + load(b[c + i]);
     } else {
       const T beta = load(b[c]);
-      for (int64_t i = 0; i < length; ++i) u[at + i] += beta;
+      LOOP u[at + i] = load(x[at + i]) + beta;
     }
   });
 }
 
 template <class T> GANCORE_INLINE void add_up(const Job& job, int64_t start, const T* v, int64_t n, double* sums) {
-  stretches(job, start, n, [&](int64_t at, int64_t length, int64_t c) {
+  stretches(job, start, n, [&](int64_t at, int64_t length, int64_t c) GANCORE_LAMBDA {
     if (job.inner == 1) {
       for (int64_t i = 0; i < length; ++i) sums[c + i] += double(v[at + i]);
       return;
@@ -67,14 +67,20 @@ template <class S> GANCORE_INLINE void span(const Job& job, int64_t begin, int64
   T u[kBlock], a[kBlock], h[kBlock], g[kBlock];
   for (int64_t start = begin; start < end; start += kBlock) {
     const int64_t n = std::min(kBlock, end - start);
-    load_block<S>(job.ref, start, u, n);
-    if (job.b) add_bias<S>(job, start, u, n);
+    const T* result = h;
+    if (job.b) {
+      load_biased<S>(job, start, u, n);
+    } else {
+      load_block<S>(job.ref, start, u, n);
+    }
     if (job.from_output) {
       LOOP u[i] = a[i] = u[i] / gain;
-    } else {
+    } else if (job.order == 0 || job.act != kSilu || clamped) {
       value(job.act, u, a, n, slope);
     }
-    if (job.order == 0) {
+    if (job.order == 0 && gain == T(1) && !clamped) {
+      result = a;
+    } else if (job.order == 0) {
       LOOP h[i] = a[i] * gain;
       if (clamped) LOOP h[i] = h[i] > top ? top : (h[i] < -top ? -top : h[i]);
     } else {
@@ -91,11 +97,11 @@ template <class S> GANCORE_INLINE void span(const Job& job, int64_t begin, int64
         load_block<S>(job.ddx, start, g, n);
         LOOP h[i] = g[i] * h[i];
       }
-      if (clamped) LOOP h[i] = (a[i] * gain <= top && a[i] * gain >= -top) ? h[i] : T(0);
+      if (clamped) LOOP h[i] = (a[i] * gain > top || a[i] * gain < -top) ? T(0) : h[i];
     }
-    if (sums) add_up(job, start, h, n, sums);
+    if (sums) add_up(job, start, result, n, sums);
     S* out = static_cast<S*>(job.out) + start;
-    LOOP store(out[i], h[i]);
+    LOOP store(out[i], result[i]);
   }
 }
 

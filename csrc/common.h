@@ -21,8 +21,10 @@
 #endif
 #if defined(__GNUC__)
 #define GANCORE_INLINE inline __attribute__((always_inline))
+#define GANCORE_LAMBDA __attribute__((always_inline))
 #else
 #define GANCORE_INLINE inline
+#define GANCORE_LAMBDA
 #endif
 
 namespace gancore {

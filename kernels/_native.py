@@ -12,10 +12,8 @@ HOW = (
 )
 
 
-@torch.compiler.assume_constant_result
 @functools.cache
-def _load() -> str | None:
-    """Load the extension once; the reason why it cannot be, or None."""
+def _loaded() -> str | None:
     spec = find_spec("gancore._C")
     if spec is None or spec.origin is None:
         return f"the native extension gancore._C is not installed; {HOW}"
@@ -24,6 +22,12 @@ def _load() -> str | None:
     except OSError as error:
         return f"the native extension {spec.origin} does not load ({error}); {HOW}"
     return None
+
+
+@torch.compiler.assume_constant_result
+def _load() -> str | None:
+    """Load the extension, once; the reason why it cannot be, or None."""
+    return _loaded()
 
 
 def missing(device: torch.device) -> str | None:

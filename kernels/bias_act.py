@@ -5,7 +5,7 @@
 linear u | relu max(u, 0) | leaky_relu u or slope u | elu u or e^u - 1 | silu u s(u) | tanh | sigmoid s(u) = 1 / (1 + e^-u) |
 softplus log(1 + e^u), from u > 20 on u.
 
-With a = act(u), h = da/du and m = 1 where |gain a| <= clamp, else 0:
+With a = act(u), h = da/du and m = 0 where |gain a| > clamp, else 1:
 
     first derivative     dx = dy m gain h                  db = sum of dx over all dimensions but `dim`
     second derivative    for v = ddx + ddb:   d<v, dx>/d dy = v m gain h    d<v, dx>/du = v dy m gain dh/du
@@ -97,7 +97,7 @@ def _kernel(  # type: ignore[no-untyped-def]
             if not (ORDER == 2 and FROM_OUTPUT):
                 out = out * gain
             if CLAMP:
-                out = tl.where((a * gain <= clamp) & (a * gain >= -clamp), out, 0.0)
+                out = tl.where((a * gain > clamp) | (a * gain < -clamp), 0.0, out)
         tl.store(out_ptr + offs, out, mask=inside)
         if SUM:
             total += tl.sum(tl.where(inside, out, 0.0), axis=0)
@@ -116,9 +116,7 @@ class Form(NamedTuple):
     impl: str
 
 
-def _run(
-    form: Form, ref: Tensor, b: Tensor | None, *gradients: Tensor, from_output: bool, add_up: bool
-) -> tuple[Tensor, Tensor]:
+def _run(form: Form, ref: Tensor, b: Tensor | None, *gradients: Tensor, from_output: bool, add_up: bool) -> tuple[Tensor, Tensor]:
     """One pass of order len(gradients) over dense copies, where needed, of the tensors; with the sums by channel, or an empty
     tensor."""
     out = torch.empty_like(ref)
@@ -170,9 +168,7 @@ def _launch_triton(
 
 
 @custom_op("gancore::bias_act", mutates_args=())
-def _forward(
-    x: Tensor, b: Tensor | None, dim: int, act: str, slope: float, gain: float, clamp: float | None, impl: str
-) -> Tensor:
+def _forward(x: Tensor, b: Tensor | None, dim: int, act: str, slope: float, gain: float, clamp: float | None, impl: str) -> Tensor:
     return _run(Form(dim, act, slope, gain, clamp, impl), x, b, from_output=False, add_up=False)[0]
 
 
@@ -200,9 +196,7 @@ def _(x: Tensor, *rest: Any) -> Tensor:
 
 
 @_grad.register_fake
-def _(
-    dy: Tensor, ref: Tensor, b: Tensor | None, from_output: bool, add_up: bool, dim: int, *rest: Any
-) -> tuple[Tensor, Tensor]:
+def _(dy: Tensor, ref: Tensor, b: Tensor | None, from_output: bool, add_up: bool, dim: int, *rest: Any) -> tuple[Tensor, Tensor]:
     return torch.empty_like(ref), ref.new_empty(ref.shape[dim] if add_up else 0)
 
 
@@ -361,7 +355,7 @@ def _ahead() -> tuple[Ahead, ...]:
         {**base, **image, "ACT": "softplus", "ORDER": 2, "FROM_OUTPUT": False, "SUM": True, "CLAMP": True},
         {**base, **last, "ACT": "tanh", "ORDER": 2, "FROM_OUTPUT": True, "BIAS": False, "WIDE": True},
     )
-    return tuple(Ahead(_kernel, pointers | numbers, constants, registers=128, shared=4096) for constants in variants)
+    return tuple(Ahead(_kernel, pointers | numbers, constants, registers=80, shared=1024) for constants in variants)
 
 
 _SIZES = ((8, 16, 4, 4), (8, 32, 8, 8), (16, 64, 16, 16), (32, 64, 32, 32))

@@ -1,0 +1,142 @@
+"""Which body of each operator is fastest: the measurements behind kernels/_dispatch.json, the table that impl="auto" follows.
+
+    python -m benchmarks.dispatch            measure this machine, write benchmarks/results/dispatch-<device>.json and the table
+    python -m benchmarks.dispatch --table    write the table again from the committed results
+
+For each `bench` row of each SPEC, data type and body, forward alone and forward plus backward are timed, bodies alternating,
+median of many. A kernel enters the table where it is faster than PyTorch's eager reference in both by at least MARGIN.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from gancore.kernels import _dispatch
+from gancore.kernels._spec import Bench, Spec, specs
+
+RESULTS = Path(__file__).resolve().parent / "results"
+MARGIN = 0.97
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+def results() -> list[dict[str, Any]]:
+    """All committed measurements of bodies, one row a key and body."""
+    return [row for path in sorted(RESULTS.glob("dispatch-*.json")) for row in json.loads(path.read_text())["rows"]]
+
+
+def choices(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """The fastest body of each key; the reference unless another beats it in every measurement."""
+    found = {}
+    for row in rows:
+        times = row["seconds"]
+        better = {
+            body: sum(t) for body, t in times.items() if all(a <= MARGIN * b for a, b in zip(t, times["reference"], strict=True))
+        }
+        found[row["key"]] = min(better, key=better.__getitem__, default="reference")
+    return dict(sorted(found.items()))
+
+
+def calls(spec: Spec, bench: Bench, tensors: dict[str, Tensor], impl: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """Forward without a graph, and forward plus backward in all inputs."""
+    leaves = {n: t.clone().requires_grad_() for n, t in tensors.items()}
+    seed: list[Tensor] = []
+
+    def forward() -> Any:
+        with torch.no_grad():
+            return spec.fn(**tensors, **bench.options, impl=impl)
+
+    def training() -> Any:
+        y = spec.fn(**leaves, **bench.options, impl=impl)
+        y = y if isinstance(y, Tensor) else y[0]
+        if not seed:
+            seed.append(torch.randn_like(y))
+        return torch.autograd.grad(y, list(leaves.values()), seed[0])
+
+    return forward, training
+
+
+def clock(bodies: dict[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
+    """Median seconds a call, the bodies taking turns for about `seconds` in all."""
+    sync = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    for body in bodies.values():
+        body(), body()
+    times: dict[str, list[float]] = {name: [] for name in bodies}
+    end = time.perf_counter() + seconds
+    while len(times[next(iter(times))]) < 7 or time.perf_counter() < end:
+        for name, body in bodies.items():
+            sync()
+            start = time.perf_counter()
+            body()
+            sync()
+            times[name].append(time.perf_counter() - start)
+    return {name: median(t) for name, t in times.items()}
+
+
+def measure(spec: Spec, bench: Bench, dtype: torch.dtype, device: str, seconds: float) -> dict[str, Any]:
+    tensors = {n: t.to(device, dtype) for n, t in bench.draw(Generator().manual_seed(0)).items()}
+    first = next(iter(tensors.values()))
+    bodies = [b for b in ("reference", *spec.dtypes) if _dispatch.missing(spec, b, first) is None]
+    pairs = {body: calls(spec, bench, tensors, body) for body in bodies}
+    both = [clock({body: pair[i] for body, pair in pairs.items()}, seconds) for i in (0, 1)]
+    return {
+        "key": _dispatch.key(spec, first, bench.shape_class),
+        "shapes": {n: list(t.shape) for n, t in tensors.items()},
+        "seconds": {body: [round(t[body], 9) for t in both] for body in bodies},
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Device, versions and commit, as every result states them."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    root = Path(__file__).resolve().parent.parent
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return {
+        "device": device,
+        "cpu": cpu,
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": commit,
+    }
+
+
+def write_table() -> None:
+    _dispatch.TABLE.write_text(json.dumps(choices(results()), indent=0) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", action="store_true", help="only write the table from the committed results")
+    parser.add_argument("--seconds", type=float, default=0.15, help="time for each measurement")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    if not options.table:
+        torch.set_num_threads(options.threads)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        rows = []
+        for spec in specs().values():
+            for bench in spec.bench:
+                for dtype in DTYPES:
+                    rows.append(measure(spec, bench, dtype, device, options.seconds))
+                    ratio = [", ".join(f"{b} {t[0] * 1e6:.0f} / {t[1] * 1e6:.0f} us" for b, t in rows[-1]["seconds"].items())]
+                    print(rows[-1]["key"], *ratio, flush=True)
+        RESULTS.mkdir(exist_ok=True)
+        text = json.dumps({"environment": environment(), "rows": rows}, indent=1)
+        (RESULTS / f"dispatch-{environment()['device'].replace(' ', '-')}.json").write_text(text + "\n")
+    write_table()
+
+
+if __name__ == "__main__":
+    main()
