@@ -1,9 +1,10 @@
 """From names and values, as a user gives them, to options of the loop and parameters of a recipe."""
 
 import difflib
+import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -17,16 +18,27 @@ def split(entry: Entry, arguments: Mapping[str, Any]) -> tuple[Options, dict[str
 
     Raises UsageError for a name that is neither, with the nearest ones, and for a value of another type.
     """
+    options = {k: _checked(k, v, _OPTION_TYPES[k]) for k, v in arguments.items() if k in _OPTION_TYPES}
+    parameters = bind(entry, {k: v for k, v in arguments.items() if k not in options}, besides=tuple(_OPTION_TYPES))
+    return Options(**options), parameters
+
+
+def bind(entry: Entry, arguments: Mapping[str, Any], besides: Sequence[str] = ()) -> dict[str, Any]:
+    """The entry's parameters, its defaults filled in. `besides` are further names to suggest for an unknown one.
+
+    Raises UsageError for an unknown name, with the nearest ones, and for a value that is missing or of another type.
+    """
     parameters = entry.parameters()
-    known = [*_OPTION_TYPES, *parameters]
     for name in arguments:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        if name not in parameters:
+            near = difflib.get_close_matches(name, [*besides, *parameters], n=3, cutoff=0.4)
             hint = f"; did you mean {' or '.join(near)}?" if near else f"; {entry.id} takes {', '.join(parameters) or 'none'}"
             raise UsageError(f"unknown option {name!r}{hint}")
-    options = {k: _checked(k, v, _OPTION_TYPES[k]) for k, v in arguments.items() if k in _OPTION_TYPES}
-    given = {k: _checked(k, v, parameters[k].annotation) for k, v in arguments.items() if k in parameters}
-    return Options(**options), {name: given.get(name, p.default) for name, p in parameters.items()}
+    for name, parameter in parameters.items():
+        if name not in arguments and parameter.default is parameter.empty:
+            raise UsageError(f"{entry.id} needs {name}, {spell(parameter.annotation)}")
+    given = {k: _checked(k, v, parameters[k].annotation) for k, v in arguments.items()}
+    return {name: given.get(name, p.default) for name, p in parameters.items()}
 
 
 def parse(name: str, text: str, kind: Any) -> Any:
@@ -54,6 +66,16 @@ def spell(kind: Any) -> str:
     if typing.get_origin(kind) is typing.Literal:
         return "one of " + ", ".join(map(str, typing.get_args(kind)))
     return words.get(kind, str(kind))
+
+
+def explain(names: Iterable[str], text: str | None) -> dict[str, str]:
+    """What a docstring says of each name, in the form "name: meaning." or "name, name: meaning."."""
+    known = "|".join(map(re.escape, names))
+    if not known or not text:
+        return {}
+    parts = re.split(rf"(?:^|\s)((?:{known})(?:, (?:{known}))*):\s", " ".join(text.split()))
+    meanings = zip(parts[1::2], parts[2::2], strict=True)
+    return {name: meaning.strip() for group, meaning in meanings for name in group.split(", ")}
 
 
 def _checked(name: str, value: Any, kind: Any) -> Any:

@@ -5,7 +5,7 @@ import json
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -57,9 +57,14 @@ class Run:
         with inference(self.nets), self._seeded(seed):
             return self.recipe.sample(self.nets, n, self.trainer.state, **conditions)
 
-    def evaluate(self, count: int = 2000, seed: int = 0) -> dict[str, float]:
-        """The recipe's own figures if it has any, else those of its data set (see `gancore.evaluation.scores`)."""
+    def evaluate(self, count: int = 2000, seed: int = 0, metrics: Sequence[str] = ()) -> dict[str, float]:
+        """Scores of `count` samples: the metrics of these ids; without any, the recipe's own figures, or those of its data set.
+
+        Raises UsageError where a metric does not suit the data (see `gancore.evaluation`).
+        """
         with self._seeded(seed):
+            if metrics:
+                return evaluation.measure(metrics, _tensor(self.sample(count, seed)), self.data, seed)
             if self.recipe.evaluate is not None:
                 with inference(self.nets):
                     return self.recipe.evaluate(self.nets, self.data, self.trainer.state)
@@ -85,7 +90,7 @@ class Run:
         with self._interruptible(), trainer.random():
             while trainer.steps_done < options.steps and not self._stop:
                 trainer.step()
-                saving = trainer.steps_done % options.saving == 0 or trainer.steps_done == options.steps
+                saving = self.saves(trainer.steps_done)
                 if saving or trainer.steps_done % options.log_every == 0:
                     self._record(saving, listeners)
             if self._stop:
@@ -101,10 +106,14 @@ class Run:
         if self.out is not None:
             with _writing(self.out / "log.jsonl", "a") as file:
                 file.write(json.dumps(record) + "\n")
-        for listener in listeners:
-            listener(self, record)
         if saving:
             self.save()
+        for listener in listeners:
+            listener(self, record)
+
+    def saves(self, step: int) -> bool:
+        """Whether a checkpoint is due after `step` steps, and with it samples and metrics."""
+        return step % self.options.saving == 0 or step == self.options.steps
 
     def save(self) -> None:
         """Write the checkpoint, if the run has a folder. Raises OutputError or Diverged; the previous checkpoint then stays."""

@@ -1,0 +1,98 @@
+"""`gancore list` and `gancore show`: what is registered."""
+
+import inspect
+import re
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gancore.cli import screen
+
+if TYPE_CHECKING:
+    from gancore.core import Entry
+
+KINDS = ("recipe", "demo", "metric")
+
+
+@click.command("list")
+@click.option("--kind", type=click.Choice(KINDS), help="Only recipes, demonstrations or metrics.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list of id, kind, family and title.")
+def list_(kind: str | None, as_json: bool) -> None:
+    """List recipes, demonstrations and metrics by family."""
+    from gancore.recipes import get, names
+
+    entries = sorted((get(name) for name in names(kind)), key=lambda e: (KINDS.index(e.kind), e.family, e.id))
+    if as_json:
+        screen.dump([{"id": e.id, "kind": e.kind, "family": e.family, "title": e.title} for e in entries])
+        return
+    for (group, family), members in groupby(entries, key=lambda e: (e.kind, e.family)):
+        title = family if family == f"{group}s" else f"{family} ({group}s)"
+        screen.table(("id", "title"), [(e.id, e.title) for e in members], title)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="The same as one JSON object.")
+def show(name: str, as_json: bool) -> None:
+    """Show what NAME is: objective, paper, players, parameters."""
+    from gancore.recipes import get
+
+    facts = describe(get(name))
+    if as_json:
+        screen.dump(facts)
+        return
+    click.echo(f"{facts['id']} ({facts['kind']}, {facts['family']})\n\n{facts['doc']}\n")
+    if facts["players"]:
+        rows = [(p, screen.number(count)) for p, count in facts["players"].items()]
+        screen.table(("player", "parameters"), rows, f"Players on {facts['data']}")
+    if facts["parameters"]:
+        rows = [(p["name"], p["type"], str(p["default"]), p["doc"]) for p in facts["parameters"]]
+        screen.table(("parameter", "type", "default", "meaning"), rows)
+
+
+def describe(entry: "Entry") -> dict[str, Any]:
+    """The facts that `show` prints; a recipe's players are counted on the default data set."""
+    from gancore.arguments import explain, spell
+
+    parameters = entry.parameters()
+    docs = explain(parameters, inspect.getdoc(entry.function))
+    paper = re.search(r"arXiv:\d{4}\.\d{4,5}", entry.title)
+    return {
+        "id": entry.id,
+        "kind": entry.kind,
+        "family": entry.family,
+        "title": entry.title,
+        "paper": paper.group() if paper else "",
+        "doc": _text(entry),
+        **(_players(entry) if entry.kind == "recipe" else {"data": "", "players": {}}),
+        "parameters": [
+            {
+                "name": name,
+                "type": spell(p.annotation),
+                "default": None if p.default is p.empty else p.default if isinstance(p.default, int | float) else str(p.default),
+                "doc": docs.get(name, ""),
+            }
+            for name, p in parameters.items()
+        ],
+    }
+
+
+def _text(entry: "Entry") -> str:
+    module = inspect.getdoc(inspect.getmodule(entry.function)) or ""
+    own = inspect.getdoc(entry.function) or ""
+    return module if entry.kind == "recipe" else f"{module}\n\n{own}".strip()
+
+
+def _players(entry: "Entry") -> dict[str, Any]:
+    from gancore import data
+    from gancore.core import Options
+    from gancore.runs import specify
+
+    options = Options()
+    dataset = data.load(options.data)
+    nets = entry.function().nets(specify(dataset, options))
+    return {"data": dataset.name, "players": {name: sum(p.numel() for p in net.parameters()) for name, net in nets.items()}}
+
+
+COMMANDS = (list_, show)

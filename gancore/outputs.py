@@ -1,0 +1,95 @@
+"""What a run leaves in its folder for people: sample grids, plots, metrics and the report.
+
+`write_pictures` is a listener of `Run.train`; `finish` writes what needs the whole log. Both serve `gancore train` and
+`gancore.train` alike.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gancore import checkpoint, figures
+from gancore.core import UsageError
+
+if TYPE_CHECKING:
+    from gancore.runs import Run
+
+_ROWS, _COLUMNS, _POINTS = 8, 10, 2000
+
+
+def write_pictures(run: "Run", record: dict[str, Any]) -> None:
+    """At each saving tick: samples/step-<step>.png, plots/losses.png and plots/metrics.png. Raises OutputError.
+
+    A run without a folder gets none.
+    """
+    if run.out is None or not run.saves(record["step"]):
+        return
+    if run.recipe.sample is not None:
+        path = _folder(run.out / "samples") / f"step-{record['step']:08}.png"
+        figures.save_png(sample_picture(run), path)
+    plots = _folder(run.out / "plots")
+    measured = [{k: v for k, v in r.items() if k == "step" or k.startswith("metric/")} for r in run.metrics]
+    others = [{k: v for k, v in r.items() if not k.startswith("metric/")} for r in run.metrics]
+    for name, records in (("losses", others), ("metrics", measured)):
+        if figures.panels_of(records):
+            figures.save_png(figures.loss_plot(records), plots / f"{name}.png")
+
+
+def sample_picture(run: "Run", count: int = 0, seed: int = 0, **conditions: Any) -> Any:
+    """A PIL picture of samples: images in a grid, one class a column where the recipe is conditional, points over the data.
+
+    count: 0 for as many as suit the kind of data.
+    """
+    columns = classes_of(run) or _COLUMNS
+    flat = len(run.data.shape) == 1
+    samples = tensor_of(run.sample(count or (_POINTS if flat else _ROWS * columns), seed, **conditions))
+    labels = torch.arange(len(samples)) % columns if classes_of(run) and not conditions else None
+    return figures.sample_picture(samples, run.data.all()["x"], columns=columns, labels=labels)
+
+
+def classes_of(run: "Run") -> int:
+    """Number of classes that the run's generator is conditioned on, 0 for none."""
+    return getattr(run.nets["G"], "classes", 0) if "G" in run.nets else 0
+
+
+def tensor_of(samples: Tensor | dict[str, Tensor]) -> Tensor:
+    """The samples themselves, where a recipe draws several columns."""
+    return samples if isinstance(samples, Tensor) else samples["x"]
+
+
+def finish(run: "Run") -> dict[str, Path]:
+    """Write metrics.json and the report; where the picture, the metrics and the report lie, by name. Raises OutputError."""
+    if run.out is None:
+        raise UsageError("a run without a folder leaves nothing behind: give it out")
+    from gancore.report import write_report
+
+    metrics = run.out / "metrics.json"
+    text = json.dumps(summary(run), indent=2) + "\n"
+    checkpoint.write_atomic(metrics, lambda file: file.write(text.encode()))
+    found = {"metrics": metrics, "report": Path(write_report(run.out))}
+    pictures = sorted((run.out / "samples").glob("step-*.png"))
+    return {"samples": pictures[-1], **found} if pictures else found
+
+
+def summary(run: "Run") -> dict[str, Any]:
+    """Last metrics and losses of a run, and the time it took."""
+    last = run.metrics[-1] if run.metrics else {}
+    measured = next((r for r in reversed(run.metrics) if any(k.startswith("metric/") for k in r)), {})
+    return {
+        "recipe": run.entry.id,
+        "step": run.trainer.steps_done,
+        "seconds": last.get("seconds", 0.0),
+        "metrics": {k.removeprefix("metric/"): v for k, v in measured.items() if k.startswith("metric/")},
+        "losses": {k: v for k, v in last.items() if "/" in k and k.split("/")[0] not in ("metric", "state")},
+    }
+
+
+def _folder(path: Path) -> Path:
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise checkpoint.OutputError(f"cannot write {path}: {error.strerror}") from error
+    return path
