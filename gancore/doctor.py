@@ -27,7 +27,7 @@ class Finding:
 
 
 def findings() -> list[Finding]:
-    """Everything that gancore can use, present or not. Nothing here is needed by all of it: torch and numpy are installed with it."""
+    """Everything that gancore can use, present or not."""
     parts = [Finding(name, found != "absent", found) for name, found in environment.versions().items() if name != "triton"]
     return [*parts, *_devices(), _native(), _triton(), _compiler(), _cache(), *_packages()]
 
@@ -83,7 +83,7 @@ def _compiler() -> Finding:
     path = shutil.which(wanted) or shutil.which("g++") or shutil.which("clang++")
     if path:
         return Finding("C++ compiler", True, path)
-    return Finding("C++ compiler", False, f"no {wanted}", "for the native extension and torch.compile on a CPU: install g++ or clang++")
+    return Finding("C++ compiler", False, f"no {wanted}", "kernels and torch.compile on a CPU want one: install g++ or clang++")
 
 
 def _cache() -> Finding:

@@ -1,10 +1,11 @@
 """What a run leaves in its folder for people: sample grids, plots, metrics and the report.
 
-`write_pictures` is a listener of `Run.train`; `finish` writes what needs the whole log. Both serve `gancore train` and
+`write_pictures` is a listener of `Run.train`; `finish` writes what needs the whole log. They serve `gancore train` and
 `gancore.train` alike.
 """
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from gancore.runs import Run
 
 _ROWS, _COLUMNS, _POINTS = 8, 10, 2000
+_NEEDED = {"PIL": "pillow", "matplotlib": "matplotlib", "jinja2": "jinja2"}
+
+
+def require() -> None:
+    """Raise UsageError before a run starts where it could not draw its pictures or write its report."""
+    absent = [package for module, package in _NEEDED.items() if find_spec(module) is None]
+    if absent:
+        raise UsageError(f'pictures and reports need {", ".join(absent)}, not installed here; pip install "gancore[train]"')
 
 
 def write_pictures(run: "Run", record: dict[str, Any]) -> None:
@@ -67,24 +76,17 @@ def finish(run: "Run") -> dict[str, Path]:
     from gancore.report import write_report
 
     metrics = run.out / "metrics.json"
-    text = json.dumps(summary(run), indent=2) + "\n"
+    text = json.dumps(last_metrics(run), indent=2) + "\n"
     checkpoint.write_atomic(metrics, lambda file: file.write(text.encode()))
     found = {"metrics": metrics, "report": Path(write_report(run.out))}
     pictures = sorted((run.out / "samples").glob("step-*.png"))
     return {"samples": pictures[-1], **found} if pictures else found
 
 
-def summary(run: "Run") -> dict[str, Any]:
-    """Last metrics and losses of a run, and the time it took."""
-    last = run.metrics[-1] if run.metrics else {}
-    measured = next((r for r in reversed(run.metrics) if any(k.startswith("metric/") for k in r)), {})
-    return {
-        "recipe": run.entry.id,
-        "step": run.trainer.steps_done,
-        "seconds": last.get("seconds", 0.0),
-        "metrics": {k.removeprefix("metric/"): v for k, v in measured.items() if k.startswith("metric/")},
-        "losses": {k: v for k, v in last.items() if "/" in k and k.split("/")[0] not in ("metric", "state")},
-    }
+def last_metrics(run: "Run") -> dict[str, float]:
+    """The metrics of the last record that has any, by name."""
+    records = [{k.removeprefix("metric/"): v for k, v in r.items() if k.startswith("metric/")} for r in run.metrics]
+    return next((record for record in reversed(records) if record), {})
 
 
 def _folder(path: Path) -> Path:

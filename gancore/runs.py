@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gancore import checkpoint, data, environment, evaluation
+from gancore import checkpoint, data, environment, evaluation, outputs
 from gancore.arguments import split
 from gancore.core import DataError, DataSpec, Entry, Options, UsageError
 from gancore.core.registry import ENTRIES
@@ -21,6 +21,7 @@ from gancore.recipes import get
 from gancore.trainer import Trainer
 
 Listener = Callable[["Run", dict[str, Any]], None]
+_ESSENTIAL = {"recipe", "options", "parameters", "data"}
 
 
 class Run:
@@ -49,13 +50,24 @@ class Run:
     def sample(self, n: int, seed: int = 0, **conditions: Any) -> Tensor | dict[str, Tensor]:
         """n samples from the averaged generator: images (n, C, H, W) in [-1, 1], other data in its own shape.
 
-        conditions: what the recipe's sampler takes, `y` for labels (by default every class in equal shares).
-        Raises UsageError where the recipe does not sample.
+        conditions: what the recipe's sampler takes: `y` for labels, one for all or (n,), by default every class in equal shares.
+        Raises UsageError where the recipe does not sample, or has no such classes.
         """
         if self.recipe.sample is None:
             raise UsageError(f"{self.entry.id} draws no samples")
+        if "y" in conditions:
+            conditions["y"] = self._labels(n, conditions["y"])
         with inference(self.nets), self._seeded(seed):
             return self.recipe.sample(self.nets, n, self.trainer.state, **conditions)
+
+    def _labels(self, n: int, y: Any) -> Tensor:
+        count = outputs.classes_of(self)
+        if not count:
+            raise UsageError(f"{self.entry.id} is not conditional: its samples take no label y")
+        labels = torch.as_tensor(y, device=self.device).expand(n)
+        if labels.is_floating_point() or not bool(((labels >= 0) & (labels < count)).all()):
+            raise UsageError(f"y must be a class from 0 to {count - 1}, got {y}")
+        return labels
 
     def evaluate(self, count: int = 2000, seed: int = 0, metrics: Sequence[str] = ()) -> dict[str, float]:
         """Scores of `count` samples: the metrics of these ids; without any, the recipe's own figures, or those of its data set.
@@ -87,6 +99,7 @@ class Run:
         """
         trainer, options = self.trainer, self.options
         self._stop = False
+        trainer.start_clock()
         with self._interruptible(), trainer.random():
             while trainer.steps_done < options.steps and not self._stop:
                 trainer.step()
@@ -110,6 +123,7 @@ class Run:
             self.save()
         for listener in listeners:
             listener(self, record)
+        self.trainer.start_clock()
 
     def saves(self, step: int) -> bool:
         """Whether a checkpoint is due after `step` steps, and with it samples and metrics."""
@@ -161,10 +175,16 @@ def train(name: str, *listeners: Listener, **arguments: Any) -> Run:
     """Train a recipe, as `gancore train` does, and return the run.
 
     name: id of a recipe, or path of a Python file that registers one. arguments: options of the loop (`gancore.core.Options`) and
-    parameters of the recipe. Without `out` nothing is written.
+    parameters of the recipe. With `out` the folder also gets sample grids, plots, metrics.json and report.html; without, nothing
+    is written.
     Raises UsageError (names, types, combinations), DataError, Diverged, OutputError.
     """
-    return open_run(name, **arguments).train(*listeners)
+    if not arguments.get("out"):
+        return open_run(name, **arguments).train(*listeners)
+    outputs.require()
+    run = open_run(name, **arguments).train(outputs.write_pictures, *listeners)
+    outputs.finish(run)
+    return run
 
 
 def open_run(name: str, **arguments: Any) -> Run:
@@ -183,9 +203,15 @@ def load(out: str | Path) -> Run:
     """Open the run in a folder at its last checkpoint, to sample, evaluate or look at. Raises DataError if there is none."""
     folder = Path(out)
     described = read_description(folder)
-    options = Options(**{**described["options"], "out": str(folder)})
-    run = Run(_registered(described), options, {k: _unlisted(v) for k, v in described["parameters"].items()})
-    run.trainer.load_state_dict(checkpoint.load(folder / "checkpoint.pt", run.device))
+    entry = _registered(described)
+    parameters = {k: _unlisted(v) for k, v in described["parameters"].items()}
+    run = Run(entry, *split(entry, {**described["options"], "out": str(folder), **parameters}))
+    saved = checkpoint.load(folder / "checkpoint.pt", run.device)
+    try:
+        run.trainer.load_state_dict(saved)
+    except (KeyError, RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{folder}/checkpoint.pt does not fit {entry.id} as it is now: {reason}") from error
     run.metrics = [r for r in read_log(folder) if r["step"] <= run.trainer.steps_done]
     return run
 
@@ -237,7 +263,10 @@ def read_description(folder: Path) -> dict[str, Any]:
     """run.json of a run's folder. Raises DataError where it is missing or damaged."""
     path = folder / "run.json"
     try:
-        return json.loads(path.read_text())
+        described = json.loads(path.read_text())
+        if not isinstance(described, dict) or not described.keys() >= _ESSENTIAL:
+            raise ValueError(f"it wants {', '.join(sorted(_ESSENTIAL))}")
+        return described
     except OSError as error:
         raise DataError(f"{folder} holds no run: cannot read {path.name}, {error.strerror}") from error
     except ValueError as error:

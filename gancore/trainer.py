@@ -276,6 +276,10 @@ class Trainer:
         self.check_weights()
         return record
 
+    def start_clock(self) -> None:
+        """Measure speed from here: what happens between two ticks besides steps is no part of it."""
+        self._clock = time.perf_counter()
+
     def check_weights(self) -> None:
         """Raise Diverged if a weight is NaN or infinite. Waits for the device."""
         for player, net in self.nets.items():

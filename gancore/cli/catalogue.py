@@ -47,8 +47,8 @@ def show(name: str, as_json: bool) -> None:
         rows = [(p, screen.number(count)) for p, count in facts["players"].items()]
         screen.table(("player", "parameters"), rows, f"Players on {facts['data']}")
     if facts["parameters"]:
-        rows = [(p["name"], p["type"], str(p["default"]), p["doc"]) for p in facts["parameters"]]
-        screen.table(("parameter", "type", "default", "meaning"), rows)
+        details = [(p["name"], p["type"], str(p["default"]), p["doc"]) for p in facts["parameters"]]
+        screen.table(("parameter", "type", "default", "meaning"), details)
 
 
 def describe(entry: "Entry") -> dict[str, Any]:

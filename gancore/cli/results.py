@@ -60,11 +60,9 @@ def evaluate(run: Path, metrics: tuple[str, ...], count: int, seed: int, as_json
 @_RUN
 def report(run: Path) -> None:
     """Write the HTML report of RUN again."""
-    from gancore.outputs import finish
-    from gancore.runs import load
+    from gancore.report import write_report
 
-    for label, path in finish(load(run)).items():
-        click.echo(f"{label:8} {path}")
+    click.echo(write_report(run))
 
 
 @click.command()

@@ -48,10 +48,11 @@ def train(words: tuple[str, ...]) -> None:
 
 def _train(name: str, entry: "Entry", values: dict[str, Any]) -> None:
     from gancore.core import Diverged
-    from gancore.outputs import finish, write_pictures
+    from gancore.outputs import finish, require, write_pictures
     from gancore.progress import progress
     from gancore.runs import open_run
 
+    require()
     values.setdefault("out", "" if values.get("resume") else str(free_folder(entry.id)))
     run = open_run(name, **values)
     what = f"{len(run.data):,} samples of shape {' x '.join(map(str, run.data.shape))}"

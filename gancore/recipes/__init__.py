@@ -49,13 +49,20 @@ def get(name: str, kind: str | None = None) -> Entry:
 
 
 def _from_file(path: Path) -> Entry:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"own_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if not path.is_file() or spec is None or spec.loader is None:
         raise UsageError(f"there is no recipe file {path}")
+    _discover()
+    for id in [id for id, entry in ENTRIES.items() if entry.function.__module__ == name]:
+        del ENTRIES[id]
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError, ValueError) as error:
+        raise UsageError(f"{path} does not load: {error}") from error
     for entry in ENTRIES.values():
-        if entry.function.__module__ == path.stem:
+        if entry.function.__module__ == name:
             return entry
     raise UsageError(f"{path} registers no recipe: decorate its function with @recipe from gancore.core")
