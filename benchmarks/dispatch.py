@@ -8,11 +8,13 @@ median of many. A kernel enters the table where it is faster than PyTorch's eage
 """
 
 import argparse
+import functools
 import json
 import platform
 import subprocess
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -94,6 +96,7 @@ def measure(spec: Spec, bench: Bench, dtype: torch.dtype, device: str, seconds: 
     }
 
 
+@functools.cache
 def environment() -> dict[str, Any]:
     """Device, versions and commit, as every result states them."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
@@ -120,21 +123,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", action="store_true", help="only write the table from the committed results")
     parser.add_argument("--seconds", type=float, default=0.15, help="time for each measurement")
+    parser.add_argument("--only", choices=sorted(specs()), help="measure this operator and keep the rows of the others")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     if not options.table:
         torch.set_num_threads(options.threads)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        rows = []
-        for spec in specs().values():
-            for bench in spec.bench:
-                for dtype in DTYPES:
-                    rows.append(measure(spec, bench, dtype, device, options.seconds))
-                    ratio = [", ".join(f"{b} {t[0] * 1e6:.0f} / {t[1] * 1e6:.0f} us" for b, t in rows[-1]["seconds"].items())]
-                    print(rows[-1]["key"], *ratio, flush=True)
+        path = RESULTS / f"dispatch-{environment()['device'].replace(' ', '-')}.json"
+        kept = json.loads(path.read_text())["rows"] if options.only and path.exists() else []
+        rows = [row for row in kept if row["key"].split("/")[0] != options.only]
+        for spec in [spec for name, spec in specs().items() if options.only in (None, name)]:
+            for bench, dtype in product(spec.bench, DTYPES):
+                rows.append({**measure(spec, bench, dtype, device, options.seconds), **environment()})
+                times = (f"{b} {t[0] * 1e6:.0f} / {t[1] * 1e6:.0f} us" for b, t in rows[-1]["seconds"].items())
+                print(rows[-1]["key"], ", ".join(times), flush=True)
         RESULTS.mkdir(exist_ok=True)
-        text = json.dumps({"environment": environment(), "rows": rows}, indent=1)
-        (RESULTS / f"dispatch-{environment()['device'].replace(' ', '-')}.json").write_text(text + "\n")
+        path.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     write_table()
 
 

@@ -69,8 +69,8 @@ class Spec:
     reference: Callable[..., Any]
     samples: tuple[Sample, ...]
     dtypes: Mapping[str, tuple[torch.dtype, ...]]
-    neighbour: Callable[[Mapping[str, Any]], dict[str, Any]]
     bytes_moved: Callable[..., int]
+    neighbour: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     grad_order: int = 2
     batched: tuple[str, ...] = ("x",)
     fusible: bool = False

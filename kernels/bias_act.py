@@ -54,11 +54,11 @@ def reference(
 @jit
 def _kernel(  # type: ignore[no-untyped-def]
     ref_ptr, b_ptr, dy_ptr, ddx_ptr, out_ptr, partial_ptr,  # dense, of one layout; b (C,), partial float32 (blocks, C)
-    rows, channels, inner, tiles, slope, gain, clamp,
+    rows, channels, inner, slope, gain, clamp,
     ACT: tl.constexpr, ORDER: tl.constexpr, FROM_OUTPUT: tl.constexpr, BIAS: tl.constexpr, CLAMP: tl.constexpr,
-    SUM: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
+    SUM: tl.constexpr, WIDE: tl.constexpr, TILES: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
-    """`tiles` tiles of ROWS positions by COLS channels, and their sums by channel."""
+    """TILES tiles of ROWS positions by COLS channels, and their sums by channel."""
     pid = tl.program_id(0).to(tl.int64)
     strips = tl.cdiv(channels, COLS)
     block = pid // strips
@@ -66,9 +66,9 @@ def _kernel(  # type: ignore[no-untyped-def]
     total = tl.zeros([COLS], tl.float32)
     if BIAS:
         b = tl.load(b_ptr + c, mask=c < channels, other=0.0).to(tl.float32)
-    for tile in range(tiles):
+    for tile in range(TILES):
         # 64-bit divisions once per tile; inside it 32 bits do unless a channel alone is longer than that.
-        base = (block * tiles + tile) * ROWS
+        base = (block * TILES + tile) * ROWS
         lane = base % inner
         if not WIDE:
             lane = lane.to(tl.int32)
@@ -154,15 +154,16 @@ def _launch_triton(
     columns = 1 if inner > 1 else min(128, 1 << (channels - 1).bit_length())
     rows, height = out.numel() // channels, 1024 // columns
     blocks = math.ceil(rows / height)
-    tiles = math.ceil(blocks / 256) if add_up else 1
+    # A power of two, since each is compiled by itself: Triton 3.6 interprets no loop of variable length under numpy 2.4.
+    tiles = 1 << (math.ceil(blocks / 256) - 1).bit_length() if add_up else 1
     blocks = math.ceil(blocks / tiles)
     partial = out.new_empty(blocks, channels, dtype=torch.float32) if add_up else None
     _triton.launch(
         _kernel, blocks * math.ceil(channels / columns), out,
         ref, out if b is None else b, dy, ddx, out, out if partial is None else partial,
-        rows, channels, inner, tiles, form.slope, form.gain, form.clamp or 0.0,
+        rows, channels, inner, form.slope, form.gain, form.clamp or 0.0,
         ACT=form.act, ORDER=len(gradients), FROM_OUTPUT=from_output, BIAS=b is not None, CLAMP=form.clamp is not None,
-        SUM=add_up, WIDE=inner + height >= 1 << 31, ROWS=height, COLS=columns,
+        SUM=add_up, WIDE=inner + height >= 1 << 31, TILES=tiles, ROWS=height, COLS=columns,
     )  # fmt: skip
     return partial
 
@@ -342,12 +343,11 @@ def _ahead() -> tuple[Ahead, ...]:
         "rows": "i64",
         "channels": "i32",
         "inner": "i32",
-        "tiles": "i32",
         "slope": "fp32",
         "gain": "fp32",
         "clamp": "fp32",
     }
-    base = {"BIAS": True, "CLAMP": False, "WIDE": False, "SUM": False}
+    base = {"BIAS": True, "CLAMP": False, "WIDE": False, "SUM": False, "TILES": 4}
     image, last = {"ROWS": 1024, "COLS": 1}, {"ROWS": 8, "COLS": 128}
     variants = (
         {**base, **image, "ACT": "leaky_relu", "ORDER": 0, "FROM_OUTPUT": False},
