@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ Place = Literal["between", "real", "fake", "around"]
 Inputs = Tensor | tuple[Tensor, ...]
 
 
-@torch.compiler.disable
 def gradient_penalty(
     critic: Callable[..., Tensor],
     real: Inputs,
@@ -42,14 +41,36 @@ def gradient_penalty(
     Where g is 0 the derivative is 0. With center=0 and norm 2 the penalty is |g|^2, without a square root. Arithmetic on the
     gradient is float32 or wider. Raises ValueError for a place that lacks its points, an unknown place, or an unknown norm.
     """
+    return _untraced()(critic, (_tuple(real), _tuple(fake)), at, (eps, noise), conditions, create_graph, (center, one_sided, norm))
+
+
+_opaque: list[Callable[..., Tensor]] = []
+
+
+def _untraced() -> Callable[..., Tensor]:
+    # torch.compile refuses a double backward. Made on first use, because torch.compiler.disable loads the whole compiler.
+    if not _opaque:
+        _opaque.append(torch.compiler.disable(_at_points))
+    return _opaque[0]
+
+
+def _at_points(
+    critic: Callable[..., Tensor],
+    samples: tuple[tuple[Tensor, ...], tuple[Tensor, ...] | None],
+    at: str,
+    chance: tuple[Tensor | None, float | Tensor | None],
+    conditions: tuple[Tensor, ...],
+    create_graph: bool,
+    cost: tuple[float, bool, float],
+) -> Tensor:
     _warn_of_batch_norm(critic)
-    points = tuple(p.detach().requires_grad_() for p in _points(_tuple(real), _tuple(fake), at, eps, noise))
+    points = tuple(p.detach().requires_grad_() for p in _points(*samples, at, *chance))
     with torch.enable_grad():
         score = critic(*points, *conditions)
         gradients = grad(score.sum(), points, create_graph=create_graph, materialize_grads=True)
         flat = torch.cat([g.flatten(1) for g in gradients], 1)
         flat = flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
-        return _penalty(flat, center, one_sided, norm)
+        return _penalty(flat, *cost)
 
 
 def _penalty(g: Tensor, center: float, one_sided: bool, norm: float) -> Tensor:
@@ -102,7 +123,7 @@ def _noise_for(x: Tensor, noise: float | Tensor | None) -> Tensor:
     return noise if isinstance(noise, Tensor) else noise * torch.randn_like(x)
 
 
-def _tuple(points: Inputs | None) -> tuple[Tensor, ...] | None:
+def _tuple(points: Inputs | None) -> Any:
     return points if points is None or isinstance(points, tuple) else (points,)
 
 
@@ -113,5 +134,5 @@ def _warn_of_batch_norm(critic: object) -> None:
         warnings.warn(
             "the critic has batch normalisation in training mode: its score of one sample depends on the others, so the norm of "
             "one sample's gradient is not what the penalty means; use a critic without it",
-            stacklevel=3,
+            stacklevel=4,
         )
