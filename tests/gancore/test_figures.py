@@ -121,6 +121,7 @@ def test_panels_are_phases_then_metrics_then_state():
     assert list(panels) == ["D", "G", "metric/fid", "state/k"]
     assert list(panels["D"]) == ["loss", "penalty"]
     assert panels["metric/fid"]["fid"][0] == (100.0, 25.0)
+    assert math.isnan(figures.panels_of([{"step": 1, "D/loss": math.inf}])["D"]["loss"][0][1])
     assert [figures.spans_decades(p) for p in panels.values()] == [False, False, False, False]
     assert figures.spans_decades({"fid": [(0, 1.0), (1, 101.0), (2, math.nan)]})
     assert not figures.spans_decades({"loss": [(0, 0.0), (1, 101.0)]})

@@ -68,7 +68,8 @@ def test_the_page_shows_what_the_run_holds(folder):
     found = page(folder)
     shown = [
         "wgan-gp", "arXiv:1704.00028", "400 of 400", "16.0 s", "1,234", "fid 5", "D <- 1 loss + 10 penalty", "a processor",
-        "abc123", "0.00012345678", "0.995", "gancore train wgan-gp --data=digits8", "2.13.0", "1 × 8 × 8", "feed", "Last values, step 400",
+        "abc123", "0.00012345678", "0.995", "gancore train wgan-gp --data=digits8", "2.13.0", "1 × 8 × 8", "feed",
+        "Last values, step 400",
     ]  # fmt: skip
     for words in shown:
         assert words in found, words
