@@ -44,7 +44,7 @@ def test_dcgan_keeps_to_the_guidelines() -> None:
         assert not kinds & {nn.Linear, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Upsample, nn.AvgPool1d, nn.Dropout}
     assert kernels(pair["G"], nn.ConvTranspose2d) == [(4, 1), (4, 2), (4, 2), (4, 2)]
     assert kernels(pair["D"], nn.Conv2d) == [(4, 2), (4, 2), (4, 2), (4, 1)]
-    # Activations, told by their effect: at the end tanh in G, nothing in D; inside ReLU and LeakyReLU(0.2).
+    # As they run: tanh at the end of G, nothing at that of D.
     assert activations(pair["G"], torch.randn(4, 100)) == {"relu", "tanh"}
     assert activations(pair["D"], torch.randn(4, 1, 32, 32)) == {"leaky_relu 0.2"}
 
