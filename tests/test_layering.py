@@ -145,7 +145,7 @@ class Watched(dict):
     read = []
     def __getitem__(self, key):
         f = sys._getframe(1)
-        while f.f_globals.get("__name__") in ("os", "_collections_abc"): f = f.f_back
+        while f.f_globals.get("__name__") in ("os", "collections.abc"): f = f.f_back
         if "gancore" in f.f_globals.get("__name__", ""): self.read.append(key)
         return dict.__getitem__(self, key)
     get = lambda self, key, default=None: self[key] if key in self else default
