@@ -7,20 +7,20 @@ from pathlib import Path
 
 import torch
 
+from gancore import __version__
 from gancore.core import UsageError
 
-_PACKAGES = ("gancore", "torch", "triton", "numpy")
+_PACKAGES = ("triton", "numpy")
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that shape results; "absent" for what is not installed."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "gancore": __version__, "torch": torch.__version__}
     for package in _PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "absent"
-    found["torch"] = torch.__version__
     return found
 
 

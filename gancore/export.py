@@ -1,8 +1,11 @@
 """A run for other programs: weights as safetensors with a JSON description, or the sampler as ONNX."""
 
+import contextlib
 import copy
 import json
+import logging
 import warnings
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +78,7 @@ def _exported(generator: nn.Module, inputs: dict[str, Tensor]) -> Any:
         if find_spec(package) is None:
             raise ModuleNotFoundError(f"no module named {package!r}", name=package)
     batch = torch.export.Dim("batch", min=1)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _quiet("torch.onnx"):
         warnings.simplefilter("ignore")
         exported = torch.onnx.export(
             generator,
@@ -88,6 +91,18 @@ def _exported(generator: nn.Module, inputs: dict[str, Tensor]) -> Any:
         )
     assert exported is not None
     return exported.model_proto
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Without the exporter's remarks on libraries that are not installed."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _check(program: Any, generator: nn.Module) -> str:

@@ -15,10 +15,10 @@ def doctor(as_json: bool) -> None:
     if as_json:
         screen.dump(found)
         return
-    screen.table(("part", "", "found"), [(f["part"], "ok" if f["ok"] else "missing", f["found"]) for f in found])
+    screen.table(("part", "", "found"), [(f["part"], "ok" if f["ok"] else "absent", f["found"]) for f in found])
     missing = [(f["part"], f["remedy"]) for f in found if not f["ok"]]
     if missing:
-        screen.table(("missing", "remedy"), missing)
+        screen.table(("absent", "remedy"), missing)
 
 
 COMMANDS = (doctor,)
