@@ -14,12 +14,12 @@ def vae(codes: int = 8, scale: float = 0.3, lr: float = 1e-3) -> Recipe:
     def bound(nets: Nets, batch: Batch, state: State) -> Terms:
         mean, log_variance = nets.E.moments(batch["x"])
         decoded = nets.G(losses.reparametrize(mean, log_variance))
-        return {
-            "divergence": losses.kl_gauss(mean, log_variance),
-            "reconstruction": losses.squared_error(batch["x"], decoded) / (2 * scale**2),
-        }
+        divergence = losses.kl_gauss(mean, log_variance)
+        reconstruction = losses.squared_error(batch["x"], decoded) / (2 * scale**2)
+        state.log.update(divergence=divergence.detach().mean(), reconstruction=reconstruction.detach().mean())
+        return {"negative-elbo": divergence + reconstruction}
 
-    elbo = {"divergence": 1.0, "reconstruction": 1.0}
+    elbo = {"negative-elbo": 1.0}
     return Recipe(
         nets=lambda spec: _players(spec, codes),
         optims={"E": adam(lr, (0.9, 0.999)), "G": adam(lr, (0.9, 0.999))},
