@@ -73,6 +73,7 @@ class Spec:
     neighbour: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     grad_order: int = 2
     batched: tuple[str, ...] = ("x",)
+    weight_op: str | None = None
     fusible: bool = False
     bad: tuple[Bad, ...] = ()
     bench: tuple[Bench, ...] = ()

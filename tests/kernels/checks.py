@@ -134,3 +134,19 @@ class Calls(TorchDispatchMode):
         if func.namespace == "gancore":
             self.seen.append((func, args))
         return func(*args, **(kwargs or {}))
+
+
+def weight_gradients(
+    fn: Callable[..., Any], tensors: Mapping[str, Tensor], options: Mapping[str, Any], inputs: Sequence[str], op: str
+) -> tuple[int, int]:
+    """How often `op` ran for a gradient in `inputs` alone, and for the gradient of that gradient's square in all tensors."""
+    leaves = leaves_of(tensors)
+    counts = []
+    wanted = [leaves[name] for name in inputs]
+    scalar = sum(y.square().sum() for y in outputs_of(fn(**leaves, **options)))
+    for targets in (wanted, list(leaves.values())):
+        with Calls() as calls:
+            grads = torch.autograd.grad(scalar, targets, create_graph=targets is wanted, allow_unused=True)
+        counts.append(sum(func._schema.name == op for func, _ in calls.seen))
+        scalar = sum(g.square().sum() for g in grads if g is not None)
+    return counts[0], counts[1]

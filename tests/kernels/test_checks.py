@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from gancore.kernels import _check
-from tests.kernels.checks import assert_agrees, assert_close, assert_same_bits, assert_same_specials, derivatives, relative
+from tests.kernels.checks import (
+    assert_agrees,
+    assert_close,
+    assert_same_bits,
+    assert_same_specials,
+    derivatives,
+    relative,
+    weight_gradients,
+)
 
 TRUTH = torch.linspace(-1, 2, 50, dtype=torch.float64)
 
@@ -97,3 +105,27 @@ def test_argument_checks_refuse() -> None:
     for value, error in ((True, TypeError), (None, TypeError), (float("nan"), ValueError), (-1, ValueError)):
         with pytest.raises(error, match="op: n got"):
             _check.number("op", "n", value, 0)
+
+
+def test_weight_gradients_are_counted() -> None:
+    """A joint backward forms a weight gradient that nobody asked for; built-in multiplication does not."""
+    with torch.library._scoped_library("gancore", "FRAGMENT") as library:
+        library.define("probe_weight_grad(Tensor g, Tensor x) -> Tensor")
+        library.impl("probe_weight_grad", lambda g, x: g * x, "CompositeExplicitAutograd")
+
+        class Joint(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x, w):
+                ctx.save_for_backward(x, w)
+                return x * w
+
+            @staticmethod
+            def backward(ctx, g):
+                x, w = ctx.saved_tensors
+                torch.ops.gancore.probe_weight_grad(g.detach(), x.detach())
+                return g * w, g * x
+
+        tensors = {"x": torch.randn(3), "w": torch.randn(3)}
+        op = "gancore::probe_weight_grad"
+        assert weight_gradients(lambda x, w: Joint.apply(x, w), tensors, {}, ["x"], op)[0] == 1
+        assert weight_gradients(lambda x, w: x * w, tensors, {}, ["x"], op) == (0, 0)

@@ -21,6 +21,7 @@ from tests.kernels.checks import (
     derivatives,
     leaves_of,
     outputs_of,
+    weight_gradients,
 )
 from tests.kernels.walk import SPECS, bodies, bound, draw, each, place
 
@@ -344,6 +345,17 @@ def test_sabotage_is_caught(spec: Spec, impl: str, sample: Sample) -> None:
         except AssertionError:
             continue
         pytest.fail(f"{name}: not noticed")
+
+
+# Clause 10: separate data and weight gradients.
+
+
+@pytest.mark.parametrize("spec", [pytest.param(s, id=n) for n, s in SPECS.items() if s.weight_op])
+def test_an_input_gradient_forms_no_weight_gradient(spec: Spec) -> None:
+    for impl in spec.dtypes:
+        tensors = draw(spec.samples[0], torch.float32, place(impl))
+        inner, outer = weight_gradients(bound(spec, impl), tensors, spec.samples[0].options, spec.batched, str(spec.weight_op))
+        assert inner == 0 < outer, f"{impl}: {inner} weight gradients for an input gradient, {outer} for the penalty's"
 
 
 # Clause 11: the measured table.
