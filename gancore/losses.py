@@ -63,7 +63,3 @@ def squared_error(a: Tensor, b: Tensor) -> Tensor:
     """Sum of squared differences per sample: (N, ...) -> (N,)."""
     return ((a - b) ** 2).flatten(1).sum(1)
 
-
-def absolute_error(a: Tensor, b: Tensor) -> Tensor:
-    """Mean absolute difference per sample: (N, ...) -> (N,)."""
-    return (a - b).abs().flatten(1).mean(1)

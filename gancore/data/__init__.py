@@ -14,15 +14,29 @@ from typing import Any
 
 from gancore.data.dataset import DataError, Dataset
 
-__all__ = ["DataError", "Dataset", "load", "names", "oracle"]
+__all__ = ["DataError", "Dataset", "environment", "load", "names", "oracle"]
 
-_TOY = {
+_TOY = {  # set -> module of gancore.data.toy
     "ring8": "gaussians",
     "grid25": "gaussians",
+    "gauss1d": "points",
+    "bimodal1d": "points",
+    "lines": "points",
+    "moons": "points",
+    "shapes16": "shapes",
+    "bars16": "shapes",
+    "pairs16": "shapes",
+    "faces16": "faces",
     "digits": "digits",
     "digits8": "digits",
     "digits16": "digits",
     "digits32": "digits",
+    "vox8": "voxels",
+    "vox16": "voxels",
+    "clips16": "clips",
+    "tok12": "tokens",
+    "tones64": "tones",
+    "calo8": "calorimeter",
 }
 
 
@@ -57,6 +71,14 @@ def oracle(name: str) -> Any:
     if base is None:
         raise DataError(f"{name}: {_missing(name)}")
     return _call(base, f"{base}_oracle", argument, None)
+
+
+def environment(name: str) -> Any:
+    """The control task "grid5", "lqr1" or "cart", see `gancore.data.toy.environments`. Raises DataError for any other name."""
+    found = import_module("gancore.data.toy.environments").ENVIRONMENTS
+    if name not in found:
+        raise DataError(f"{name}: no environment of this name, expected one of {', '.join(found)}")
+    return found[name]()
 
 
 def _split(name: str) -> tuple[str | None, str | None]:

@@ -1,7 +1,7 @@
 """Acceptance of recipes: SYSTEMS rows as clauses, each a figure with the bound it must meet.
 
-A recipe's file in tests/recipes holds quick tests, which `make test` runs, and `accept(seed)`, which trains and which `make accept` runs
-for seeds 0 and 1. A check sets public options only.
+A recipe's file in tests/recipes holds quick tests, which `make test` runs, and `accept(seed)`, which trains and which `make accept`
+runs for seeds 0 and 1. A check sets public options only.
 """
 
 from collections.abc import Iterator

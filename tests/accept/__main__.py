@@ -1,7 +1,7 @@
 """`make accept`: rerun the stale acceptance checks, two at a time, one thread each, and print the table.
 
-Results are tests/accept/results/<recipe>.json, with the files that the check imported and a hash of their code. A result is stale when
-that hash differs. `python -m tests.accept RECIPE ...` reruns the named ones; `--table` only prints.
+Results are tests/accept/results/<recipe>.json, with the files that the check imported and a hash of their code. A result is stale
+when that hash differs. `python -m tests.accept RECIPE ...` reruns the named ones; `--table` only prints.
 """
 
 import ast
@@ -68,8 +68,8 @@ def run_here(recipe: str, seed: int) -> dict[str, Any]:
     clauses.append(at_most("processor seconds", spent["cpu"], LIMIT))
     clauses += check.controls(seed) if hasattr(check, "controls") else []
     loaded = {Path(m.__file__).resolve() for m in list(sys.modules.values()) if getattr(m, "__file__", None)}
-    files = sorted(str(p.relative_to(ROOT)) for p in loaded if p.is_relative_to(ROOT) and p.suffix == ".py" and ".venv" not in p.parts)
-    files = [name for name in files if name != "tests/accept/__main__.py"]
+    ours = {p.relative_to(ROOT) for p in loaded if p.is_relative_to(ROOT) and p.suffix == ".py" and ".venv" not in p.parts}
+    files = sorted(str(p) for p in ours if p.name != "__main__.py")
     return {"clauses": [c.row() for c in clauses], "seconds": spent, "files": files}
 
 

@@ -5,7 +5,7 @@ import torch
 import gancore
 from tests.accept import DIG, Clause, at_least, between, dig, quiet
 
-SETTINGS = {"gain": 0.1, "codes": 16, "lr": 1e-3}
+SETTINGS = {"gain": 0.1, "exponent": 2, "codes": 16, "lr": 2e-3}
 
 
 def accept(seed: int) -> list[Clause]:

@@ -1,19 +1,22 @@
 """BEGAN, Berthelot et al. 2017, arXiv:1703.10717. D is an auto-encoder whose error is its score; k balances the players.
 
-D: min D(x) - k D(g), G: min D(g), k <- clip[0,1](k + gain (balance D(x) - D(g))), where D(v) = |v - AE(v)| (section 3.3).
-The state holds k and the global measure of convergence M = D(x) + |balance D(x) - D(g)|.
+D: min D(x) - k D(g), G: min D(g), k <- clip[0,1](k + gain (balance D(x) - D(g))), where D(v) = |v - AE(v)|^exponent,
+mean over the elements of a sample (eq. 1). The state holds k and the global measure of convergence M = D(x) + |balance D(x) - D(g)|.
 """
 
 from torch import Tensor
 
-from gancore import losses, nets
+from gancore import nets
 from gancore.adversarial import gan_data
 from gancore.core import Batch, DataSpec, Nets, Phase, Recipe, Stage, State, Terms, adam, recipe
 
 
 @recipe
-def began(balance: float = 0.5, gain: float = 1e-3, codes: int = 16, lr: float = 1e-4) -> Recipe:
-    """balance: the paper's gamma. gain: the step of k. codes: size of the auto-encoder's code. lr: Adam's rate."""
+def began(balance: float = 0.5, gain: float = 1e-3, exponent: int = 1, codes: int = 16, lr: float = 1e-4) -> Recipe:
+    """balance: the paper's gamma. gain: the step of k. exponent: 1 or 2. codes: size of the auto-encoder's code. lr: Adam's rate."""
+
+    def energy(nets: Nets, x: Tensor) -> Tensor:
+        return (x - nets.D(x)).abs().pow(exponent).flatten(1).mean(1)
 
     def critic(nets: Nets, batch: Batch, state: State) -> Terms:
         both = {"real": batch["x"], "fake": nets.G(batch["z"])}
@@ -38,11 +41,6 @@ def began(balance: float = 0.5, gain: float = 1e-3, codes: int = 16, lr: float =
         data=gan_data(),
         state=lambda: State(k=0.0, convergence=0.0),
     )
-
-
-def energy(nets: Nets, x: Tensor) -> Tensor:
-    """|x - D(x)|, mean over the elements of a sample (N,)."""
-    return losses.absolute_error(x, nets.D(x))
 
 
 def _players(spec: DataSpec, codes: int) -> dict:

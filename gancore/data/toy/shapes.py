@@ -1,0 +1,140 @@
+"""Sixteen by sixteen images with known factors: `shapes16`, `bars16` and `pairs16`."""
+
+import math
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gancore.data.classifier import Classifier, Training, trained
+from gancore.data.dataset import Dataset
+
+SIDE = 16
+COUNT = 8_192
+SHAPES = ("square", "disc", "cross")
+COLOURS = ("red", "green", "blue")
+
+
+def _pixels(x: Tensor) -> Tensor:
+    """uint8 pixels of brightness x in [0, 1]."""
+    return (x.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def coverage(shape: Tensor, centre: Tensor, radius: Tensor) -> Tensor:
+    """Share (N, 16, 16) of each pixel that lies in the shape.
+
+    shape: (N,) index into SHAPES. centre: (N, 2) as x, y in pixels. radius: (N,) half the side of the square.
+    """
+    axis = torch.arange(SIDE) + 0.5
+    dx = (axis[None, None, :] - centre[:, 0, None, None]).abs()
+    dy = (axis[None, :, None] - centre[:, 1, None, None]).abs()
+    r = radius[:, None, None]
+    far, near = torch.maximum(dx, dy), torch.minimum(dx, dy)
+    # A disc of 1.13 r has the square's area: size alone does not tell them apart.
+    square, disc = r - far, 1.13 * r - (dx**2 + dy**2).sqrt()
+    cross = torch.minimum(1.2 * r - far, 0.4 * r - near)
+    inside = torch.stack([square, disc, cross], 1)[torch.arange(len(shape)), shape]
+    return (inside + 0.5).clamp(0, 1)
+
+
+def _draw(count: int, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    shape = torch.randint(3, (count,), generator=generator)
+    colour = torch.randint(3, (count,), generator=generator)
+    radius = 3.0 + 2.0 * torch.rand(count, generator=generator)
+    margin = 1.2 * radius
+    centre = margin[:, None] + (SIDE - 2 * margin[:, None]) * torch.rand(count, 2, generator=generator)
+    return coverage(shape, centre, radius), {"shape": shape, "colour": colour, "size": radius, "position": centre}
+
+
+def paint(mask: Tensor, colour: Tensor) -> Tensor:
+    """Images (N, 3, 16, 16) in [0, 1] of masks (N, 16, 16) in colours (N,) on black."""
+    return mask[:, None] * torch.eye(3)[colour][:, :, None, None]
+
+
+@cache
+def shapes16() -> Dataset:
+    """8,192 images x (N, 3, 16, 16): shape × colour at any position and size on black.
+
+    "y" is 3 * shape + colour; "shape", "colour" (N,) int64; "size" (N,) half a side and "position" (N, 2) x, y in pixels.
+    """
+    mask, factors = _draw(COUNT, 16)
+    y = 3 * factors["shape"] + factors["colour"]
+    return Dataset("shapes16", {"x": _pixels(paint(mask, factors["colour"])), "y": y, **factors}, classes=9)
+
+
+def edges(mask: Tensor) -> Tensor:
+    """Outline (N, 16, 16) in [0, 1] of masks (N, 16, 16): where the mask falls off within one pixel."""
+    inner = -F.max_pool2d(-F.pad(mask[:, None], (1, 1, 1, 1)), 3, 1)
+    return mask - inner[:, 0]
+
+
+@cache
+def pairs16() -> Dataset:
+    """8,192 aligned pairs: x (N, 3, 16, 16) the edge map, "target" (N, 3, 16, 16) the filled shape of shapes16.
+
+    The outline is drawn in its colour, for else the colour of the target could not be known. "y", "shape", "colour" as in
+    shapes16. "unpaired" (N, 3, 16, 16) are the targets in another order, for systems that must not see pairs.
+    """
+    mask, factors = _draw(COUNT, 17)
+    target = _pixels(paint(mask, factors["colour"]))
+    shuffle = torch.randperm(COUNT, generator=torch.Generator().manual_seed(18))
+    fields = {
+        "x": _pixels(paint(edges(mask), factors["colour"])),
+        "target": target,
+        "unpaired": target[shuffle],
+        "y": 3 * factors["shape"] + factors["colour"],
+        "shape": factors["shape"],
+        "colour": factors["colour"],
+    }
+    return Dataset("pairs16", fields, classes=9)
+
+
+@cache
+def bars16() -> Dataset:
+    """8,192 images x (N, 1, 16, 16): one bar, two pixels wide, across a dark image.
+
+    "y" (N,) its orientation of 8 (multiples of 22.5 degrees); "offset" (N,) float32 in [-4, 4] pixels from the centre.
+    """
+    generator = torch.Generator().manual_seed(61)
+    y = torch.randint(8, (COUNT,), generator=generator)
+    offset = 8 * torch.rand(COUNT, generator=generator) - 4
+    angle = y * (math.pi / 8)
+    axis = torch.arange(SIDE) - (SIDE - 1) / 2
+    across = angle.cos()[:, None, None] * axis + angle.sin()[:, None, None] * axis[:, None]
+    x = (1.5 - (across - offset[:, None, None]).abs()).clamp(0, 1)
+    return Dataset("bars16", {"x": _pixels(x)[:, None], "y": y, "offset": offset}, classes=8)
+
+
+def body(channels: int) -> nn.Module:
+    """Strided convolutions from (N, channels, 16, 16) to 64 features."""
+    convolutions = [nn.Conv2d(channels, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU()]
+    return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(32 * 4 * 4, 64), nn.ReLU())
+
+
+def _colour_body() -> nn.Module:
+    return body(3)
+
+
+def _grey_body() -> nn.Module:
+    return body(1)
+
+
+@cache
+def shapes16_oracle() -> Classifier:
+    """Reads "shape" and "colour" of images (N, 3, 16, 16); its nine classes are shapes16's labels."""
+    how = Training(steps=700, lr=3e-3, batch=128)
+    return trained("shapes16", _colour_body, lambda: shapes16().all(), {"shape": 3, "colour": 3}, how, ("shape", "colour"))
+
+
+@cache
+def pairs16_oracle() -> Classifier:
+    """The judge of shapes16, for targets and what is translated to them."""
+    return shapes16_oracle()
+
+
+@cache
+def bars16_oracle() -> Classifier:
+    """Reads the orientation "y" of images (N, 1, 16, 16)."""
+    return trained("bars16", _grey_body, lambda: bars16().all(), {"y": 8}, Training(steps=500, lr=3e-3, batch=128), ("y",))
