@@ -43,9 +43,14 @@ Data = Mapping[str, Field | Draw] | Callable[["Nets", "State", int], "Batch"]
 class Source(Protocol):
     """A data set as the loop sees it; `gancore.data.Dataset` is one."""
 
-    name: str
-    fields: Mapping[str, Tensor]
-    classes: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fields(self) -> Mapping[str, Tensor]: ...
+
+    @property
+    def classes(self) -> int: ...
 
     def __len__(self) -> int: ...
 

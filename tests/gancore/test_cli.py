@@ -16,6 +16,7 @@ from PIL import Image
 import gancore
 from gancore.cli.app import app
 from gancore.core.registry import ENTRIES, demo
+from gancore.recipes import names
 from gancore.trainer import Trainer
 
 TINY = ("--data", "ring8", "--steps", "20", "--batch-size=32", "--save-every", "20")
@@ -35,6 +36,7 @@ def invoke(*words: object) -> Result:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
+    names()  # so that what is put back is everything
     before = dict(ENTRIES)
     yield tmp_path
     ENTRIES.clear()

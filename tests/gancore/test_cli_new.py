@@ -12,12 +12,13 @@ import gancore
 from gancore.cli.app import app
 from gancore.core import UsageError
 from gancore.core.registry import ENTRIES
-from gancore.recipes import get
+from gancore.recipes import get, names
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
+    names()  # so that what is put back is everything
     before = dict(ENTRIES)
     yield tmp_path
     ENTRIES.clear()
