@@ -29,8 +29,10 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-    except (OSError, RuntimeError) as error:  # torch.save turns a failed write into a RuntimeError
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+    except (OSError, RuntimeError) as error:
+        # torch.save hides a failed write behind a RuntimeError about positions in its file.
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause).splitlines()[0]
         raise OutputError(f"cannot write {path}: {reason}") from error
 
 
