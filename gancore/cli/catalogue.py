@@ -35,7 +35,7 @@ def list_(kind: str | None, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="The same as one JSON object.")
 def show(name: str, as_json: bool) -> None:
-    """Show what NAME is: objective, paper, players, parameters."""
+    """Show the objective, players and parameters of NAME."""
     from gancore.recipes import get
 
     facts = describe(get(name))

@@ -8,7 +8,7 @@ from gancore.cli import screen
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="A JSON list of part, ok, found and remedy.")
 def doctor(as_json: bool) -> None:
-    """Report versions, devices, kernels and extras, with a remedy for each missing part."""
+    """Report what works here, with a remedy for what does not."""
     from gancore.doctor import as_dicts
 
     found = as_dicts()

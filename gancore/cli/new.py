@@ -11,7 +11,7 @@ import click
 @click.argument("name")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("."), show_default=True, help="Where the files go.")
 def new(name: str, folder: Path) -> None:
-    """Write NAME.py, a commented recipe, and test_NAME.py, its test."""
+    """Write a recipe to start from, NAME.py, and its test."""
     for path in write(name, folder):
         click.echo(f"wrote {path}")
     recipe = folder / f"{_identifier(name)}.py"

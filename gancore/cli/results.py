@@ -46,7 +46,10 @@ def sample(run: Path, count: int, seed: int, out: Path, label: int | None) -> No
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the noise.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object of name and value.")
 def evaluate(run: Path, metrics: tuple[str, ...], count: int, seed: int, as_json: bool) -> None:
-    """Score samples of RUN: its own figures, or the METRICs named (see gancore list --kind metric)."""
+    """Score samples of RUN.
+
+    METRICs are ids (see gancore list --kind metric); without any, the figures are the recipe's own or those of its data.
+    """
     from gancore.runs import load
 
     found = load(run).evaluate(count, seed, metrics)
@@ -70,7 +73,11 @@ def report(run: Path) -> None:
 @click.option("--format", "kind", type=click.Choice(("safetensors", "onnx")), required=True, help="Weights, or the sampler.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The file to write.")
 def export(run: Path, kind: str, out: Path) -> None:
-    """Export RUN: safetensors and JSON of the averaged players, or the sampler as ONNX."""
+    """Export RUN for other programs.
+
+    safetensors: weights of the averaged players, described by a JSON file beside it. onnx: the sampler, from noise "z" (and labels
+    "y") to "samples", its batch free.
+    """
     from gancore import export as exporter
     from gancore.runs import load
 
@@ -84,7 +91,7 @@ def export(run: Path, kind: str, out: Path) -> None:
 
 @click.command(cls=Raw)
 def demo(words: tuple[str, ...]) -> None:
-    """Run a demonstration: gancore demo NAME [--parameter VALUE ...] [--out FIGURE.png]."""
+    """Run a demonstration."""
     from gancore.arguments import bind
     from gancore.core import UsageError
     from gancore.recipes import get, names
