@@ -62,7 +62,7 @@ class BuildNative(build_ext):
 setup(
     version="0.1.0",
     packages=find_packages(include=["gancore", "gancore.*"]),
-    package_data={"gancore": ["py.typed"], "gancore.kernels": ["*.json"]},
+    package_data={"gancore": ["py.typed"], "gancore.kernels": ["*.json"], "gancore.report": ["*.j2"]},
     ext_modules=extensions(),
     cmdclass={"build_ext": BuildNative},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gancore import nets as bodies
-from gancore.core import Batch, Data, DataSpec, Field, Nets, Optim, Phase, Recipe, Stage, State, Terms, Weight, classes, noise
+from gancore.core import Batch, Data, DataSpec, Draw, Field, Nets, Optim, Phase, Recipe, Stage, State, Terms, Weight, classes, noise
 from gancore.losses import Pair
 
 CriticTerm = Callable[..., Tensor]  # (critic, real, fake, conditions=...) -> (N,) or scalar
@@ -69,7 +69,7 @@ def adversarial(
 
 def gan_data(conditional: bool = False) -> Data:
     """Batches of data "x" and noise "z"; conditional ones also of labels "y" of the data and "c" for the fakes."""
-    labels: Data = {"y": Field("y"), "c": classes("G")} if conditional else {}
+    labels: dict[str, Field | Draw] = {"y": Field("y"), "c": classes("G")} if conditional else {}
     return {"x": Field("x"), "z": noise("G"), **labels}
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gancore import checkpoint, data, environment, evaluation, outputs
 from gancore.arguments import split
-from gancore.core import DataError, DataSpec, Entry, Options, UsageError
+from gancore.core import DataError, DataSpec, Entry, Nets, Options, UsageError
 from gancore.core.registry import ENTRIES
 from gancore.recipes import get
 from gancore.trainer import Trainer
@@ -43,7 +43,7 @@ class Run:
         self._stop = False
 
     @property
-    def nets(self) -> nn.ModuleDict:
+    def nets(self) -> Nets:
         """All players, averages in place of the trained ones where they are kept."""
         return self.trainer.average.nets
 

@@ -14,7 +14,7 @@ import nvtx
 import torch
 from torch import Tensor, nn
 
-from gancore.core import Batch, DataSpec, Diverged, Field, Options, Phase, Recipe, Source, Stage, Terms, UsageError
+from gancore.core import Batch, DataSpec, Diverged, Field, Nets, Options, Phase, Recipe, Source, Stage, Terms, UsageError
 from gancore.core.average import Average
 from gancore.core.checks import check, phases
 from gancore.core.rows import Rows
@@ -36,7 +36,7 @@ class Trainer:
         self.steps_done = 0
         with self._fork():
             torch.manual_seed(options.seed)
-            self.nets = nn.ModuleDict(dict(recipe.nets(spec))).to(self.device)
+            self.nets = Nets(dict(recipe.nets(spec))).to(self.device)
             self._rng, self._inside = self._get_rng(), False
         check(recipe, self.nets, source, options)
         for module in self.nets.modules():

@@ -29,15 +29,14 @@ class Average:
     def nets(self) -> Nets:
         """All players, also those that a stage's hook added, the averages in place of the trained ones."""
         copies = dict(self.copies.items())
-        return nn.ModuleDict({name: copies.get(name, net) for name, net in self._nets.items()})
+        return Nets({name: copies.get(name, net) for name, net in self._nets.items()})
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move towards the present weights; `step` counts from 0."""
         if self._floats:
             decay = min(self.decay, (1 + step) / (10 + step))
-            mean, now = zip(*self._floats, strict=True)
-            torch._foreach_lerp_(list(mean), list(now), 1 - decay)
+            torch._foreach_lerp_([mean for mean, _ in self._floats], [now for _, now in self._floats], 1 - decay)
         for mean, now in self._others:
             mean.copy_(now)
 

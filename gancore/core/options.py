@@ -22,7 +22,8 @@ class Options:
     net: body of the networks; "auto" is "toy" (MLP) for vectors and images up to 8x8, else "dcgan".
     width: base width of that body, 0 for its default.
     steps: visits to every phase of the current stage.
-    batch_size, micro_batch: samples per update, and per forward pass (0: all of them; fewer accumulate gradients).
+    batch_size: samples per update.
+    micro_batch: samples per forward pass, 0 for all of them; fewer accumulate gradients.
     seed: of weights, noise and the order of the data.
     out: folder of the run; one that holds a run is refused unless resumed.
     device: "auto", "cpu", "cuda", "cuda:1" ...
@@ -32,7 +33,8 @@ class Options:
     ema: decay of the moving average of the generator, 0 for none.
     schedule: learning rate over the run: constant, linear down to 5 %, cosine down to 0.
     clip: largest gradient norm of a player, 0 for none.
-    log_every, save_every: steps between log lines, and between checkpoints with samples and metrics (0: a tenth of the run).
+    log_every: steps between log lines.
+    save_every: steps between checkpoints with samples and metrics, 0 for a tenth of the run.
     resume: go on with the run in `out`, under its own options.
     """
 

@@ -6,16 +6,25 @@ terms that player descends (its route). The loop in `gancore.trainer` visits the
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from gancore.core.optim import Optim
-from gancore.core.streams import Data, DataSpec, Field, device_of, noise
+from gancore.core.streams import Data, DataSpec, Draw, Field, noise
 
-Nets = nn.ModuleDict  # players by name: nets["G"] and nets.G are the same module
 Batch = dict[str, Tensor]  # equal first dimensions
 Terms = dict[str, Tensor]  # scalars, or (N,), which the loop averages
+
+
+class Nets(nn.ModuleDict):
+    """Players by name: nets["G"] and nets.G are the same module."""
+
+    if TYPE_CHECKING:  # a player is whatever the recipe built, with methods of its own
+
+        def __getitem__(self, key: str) -> Any: ...
+        def __getattr__(self, name: str) -> Any: ...
 
 
 class State(nn.Module):
@@ -27,6 +36,10 @@ class State(nn.Module):
 
     step: Tensor
     progress: Tensor
+
+    if TYPE_CHECKING:  # buffers by the names that the recipe gave them
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self, **values: float | Tensor) -> None:
         super().__init__()
@@ -119,12 +132,10 @@ class Recipe:
     nets: Callable[[DataSpec], Mapping[str, nn.Module]]
     optims: Mapping[str, Optim]
     stages: Sequence[Stage]
-    data: Data = field(default_factory=lambda: {"x": Field("x"), "z": noise("G")})
+    data: Data = field(default_factory=lambda: dict[str, Field | Draw](x=Field("x"), z=noise("G")))
     state: Callable[[], State] = State
     ema: Sequence[str] = ("G",)
     sample: Callable[..., Tensor | dict[str, Tensor]] | None = generate
     apply: Callable[..., Tensor] | None = None
     evaluate: Callable[..., dict[str, float]] | None = None
 
-
-__all__ = ["Batch", "Nets", "Phase", "Recipe", "Stage", "State", "Terms", "Weight", "device_of", "generate"]

@@ -6,7 +6,7 @@ import gancore
 from gancore.runs import open_run
 from tests.accept import Clause, between, dig, seeded
 
-SETTINGS = {"codes": 8, "lr": 1e-3}
+SETTINGS = {"codes": 8, "prior": 0.5, "lr": 1e-3}
 
 
 def accept(seed: int) -> list[Clause]:

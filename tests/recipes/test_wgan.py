@@ -21,17 +21,18 @@ def accept(seed: int) -> list[Clause]:
 
 
 def gap_follows_distance(seed: int) -> Clause:
-    """In one dimension the earth mover's distance is that of the sorted samples: compare both while G learns N(4, 1)."""
+    """In one dimension the earth mover's distance is that of the sorted samples: compare both while G learns N(10, 1).
 
-
-    recipe = replace(get("wgan").function(clip_value=CLIP, critic_steps=25, lr=5e-4), ema=())
-    rows = Rows("normal", 4 + torch.randn(50_000, 1, generator=torch.Generator().manual_seed(seed)))
-    trainer = Trainer(recipe, rows, Options(steps=400, batch_size=256, seed=seed), DataSpec((1,)), torch.device("cpu"))
+    The first quarter is left out: the critic starts from small weights and has to fill its box before its gap measures anything.
+    """
+    recipe = replace(get("wgan").function(clip_value=CLIP, critic_steps=50, lr=5e-5), ema=())
+    rows = Rows("normal", 10 + torch.randn(50_000, 1, generator=torch.Generator().manual_seed(seed)))
+    trainer = Trainer(recipe, rows, Options(steps=180, batch_size=256, seed=seed), DataSpec((1,)), torch.device("cpu"))
     gaps, distances = [], []
     with trainer.random():
-        for step in range(400):
+        for step in range(180):
             trainer.step()
-            if step % 10 == 9:
+            if step % 5 == 4 and step >= 45:
                 gaps.append(-trainer.tick()["critic/critic"])
                 with torch.no_grad():
                     fake = trainer.nets["G"](torch.randn(2048, trainer.nets["G"].latent))[:, 0]

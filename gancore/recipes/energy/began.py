@@ -1,7 +1,7 @@
 """BEGAN, Berthelot et al. 2017, arXiv:1703.10717. D is an auto-encoder whose error is its score; k balances the players.
 
 D: min D(x) - k D(g), G: min D(g), k <- clip[0,1](k + gain (balance D(x) - D(g))), where D(v) = |v - AE(v)|^exponent,
-mean over the elements of a sample (eq. 1). The state holds k and the global measure of convergence M = D(x) + |balance D(x) - D(g)|.
+mean over the elements of a sample (eq. 1). The state holds k and the measure of convergence M = D(x) + |balance D(x) - D(g)|.
 """
 
 from torch import Tensor
@@ -13,7 +13,8 @@ from gancore.core import Batch, DataSpec, Nets, Phase, Recipe, Stage, State, Ter
 
 @recipe
 def began(balance: float = 0.5, gain: float = 1e-3, exponent: int = 1, codes: int = 16, lr: float = 1e-4) -> Recipe:
-    """balance: the paper's gamma. gain: the step of k. exponent: 1 or 2. codes: size of the auto-encoder's code. lr: Adam's rate."""
+    """balance: the paper's gamma. gain: the step of k. exponent: 1 or 2. codes: size of the auto-encoder's code.
+    lr: Adam's rate."""
 
     def energy(nets: Nets, x: Tensor) -> Tensor:
         return (x - nets.D(x)).abs().pow(exponent).flatten(1).mean(1)
