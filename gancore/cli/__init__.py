@@ -12,4 +12,4 @@ def main() -> None:
     except ModuleNotFoundError as error:
         print(f"gancore: {error.name} is not installed, and {_NEEDS}", file=sys.stderr)
         sys.exit(1)
-    app()
+    app(prog_name="gancore")
