@@ -10,7 +10,19 @@ import torch
 from gancore import arguments, recipes
 from gancore.adversarial import adversarial
 from gancore.core import (
-    DataError, Field, GancoreError, Optim, Options, Phase, Stage, State, UsageError, adam, classes, noise, recipe,
+    DataError,
+    Field,
+    GancoreError,
+    Optim,
+    Options,
+    Phase,
+    Stage,
+    State,
+    UsageError,
+    adam,
+    classes,
+    noise,
+    recipe,
 )  # fmt: skip
 from gancore.core.registry import ENTRIES, Entry
 from gancore.core.rows import Rows
