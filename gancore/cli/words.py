@@ -73,6 +73,6 @@ def help_lines(kinds: Mapping[str, Any], defaults: Mapping[str, Any], docs: Mapp
     rows = []
     for name, kind in kinds.items():
         flag = f"--{name.replace('_', '-')}"
-        shown = "" if defaults[name] == "" or kind is bool else f" [{defaults[name]}]"
+        shown = "" if defaults[name] == "" or defaults[name] is False else f" [{defaults[name]}]"
         rows.append((flag if kind is bool else f"{flag} <{spell(kind)}>", f"{docs.get(name, '')}{shown}".strip()))
     return rows
