@@ -110,8 +110,9 @@ def test_ctrl_c_does_not_replace_a_good_checkpoint_by_a_broken_one(tmp_path: Pat
             os.kill(os.getpid(), signal.SIGINT)
 
     run.trainer.step = break_and_interrupt
-    with pytest.raises(Diverged, match="a weight of G"):
+    with pytest.raises((Diverged, KeyboardInterrupt)) as ended:
         run.train()
+    assert "a weight of G" in str(ended.value)
     assert runs.load(tmp_path / "a").trainer.steps_done == 2
 
 
