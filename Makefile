@@ -18,7 +18,7 @@ help:
 	@echo "make accept   rerun the stale acceptance checks of the recipes and print their table"
 
 train: $(STAMPS)/native $(STAMPS)/train
-	$(BIN)/gancore train projection-gan --data digits --size 16
+	$(BIN)/gancore train projection-gan --data digits --size 16 --width 32 --steps 1500
 
 test: $(STAMPS)/native $(STAMPS)/test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal

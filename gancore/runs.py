@@ -199,13 +199,17 @@ def open_run(name: str, **arguments: Any) -> Run:
     return run
 
 
-def load(out: str | Path) -> Run:
-    """Open the run in a folder at its last checkpoint, to sample, evaluate or look at. Raises DataError if there is none."""
+def load(out: str | Path, device: str | None = None) -> Run:
+    """Open the run in a folder at its last checkpoint, to sample, evaluate or look at, on its own device or on `device`.
+
+    Raises DataError if there is none, UsageError where the device does not exist.
+    """
     folder = Path(out)
     described = read_description(folder)
     entry = _registered(described)
     parameters = {k: _unlisted(v) for k, v in described["parameters"].items()}
-    run = Run(entry, *split(entry, {**described["options"], "out": str(folder), **parameters}))
+    options = {**described["options"], "out": str(folder), **({"device": device} if device else {})}
+    run = Run(entry, *split(entry, {**options, **parameters}))
     saved = checkpoint.load(folder / "checkpoint.pt", run.device)
     try:
         run.trainer.load_state_dict(saved)
