@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from gancore.core import Field, Phase, Recipe, Stage, State, sgd
