@@ -34,7 +34,7 @@ class ByHand:
         self.mean = copy.deepcopy(self.G).requires_grad_(False)
         self.dataset, self.batch, self.position = dataset, batch, 0
         self.order = torch.randperm(len(dataset), device=trainer.device)
-        settings = {"lr": 2e-4, "betas": (0.5, 0.999), "fused": True}
+        settings: dict[str, Any] = {"lr": 2e-4, "betas": (0.5, 0.999), "fused": True}
         self.of_g = torch.optim.Adam(self.G.parameters(), **settings)
         self.of_d = torch.optim.Adam(self.D.parameters(), **settings)
         self.averaged = [t for t in (*self.mean.parameters(), *self.mean.buffers()) if t.is_floating_point()]

@@ -9,21 +9,19 @@ from torch.nn.utils.parametrizations import spectral_norm
 class ConditionalBatchNorm(nn.Module):
     """Batch normalisation whose scale and shift are looked up by label (de Vries et al. 2017, arXiv:1707.00683).
 
-    Maps (N, channels, ...) and labels (N,) to (N, channels, ...).
+    Maps (N, channels, H, W) and labels (N,) to (N, channels, H, W).
     """
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
-        norm = nn.BatchNorm2d
-        self.norm = norm(channels, affine=False)
+        self.norm = nn.BatchNorm2d(channels, affine=False)
         self.scale = nn.Embedding(classes, channels)
         self.shift = nn.Embedding(classes, channels)
         nn.init.ones_(self.scale.weight)
         nn.init.zeros_(self.shift.weight)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        shape = (len(x), -1, *[1] * (x.dim() - 2))
-        return self.norm(x) * self.scale(y).view(shape) + self.shift(y).view(shape)
+        return self.norm(x) * self.scale(y)[:, :, None, None] + self.shift(y)[:, :, None, None]
 
 
 class OneHot(nn.Module):

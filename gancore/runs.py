@@ -109,6 +109,7 @@ class Run:
             if self._stop:
                 self.save()
                 raise KeyboardInterrupt(f"stopped at step {trainer.steps_done}")
+        trainer.release()
         return self
 
     def _record(self, saving: bool, listeners: tuple[Listener, ...]) -> None:

@@ -77,12 +77,11 @@ class Trainer:
             return
         if phase.draw or not self._batch:
             self._batch = self._draw(stage)
-        batch = self._batch
-        self._unfreeze(phase.updates)
+        self._unfreeze(set(phase.updates))
         if phase.prepare is not None:
             with torch.no_grad():
-                batch = phase.prepare(self.nets, batch, self.state)
-        terms = self._update(phase, batch)
+                self._batch = phase.prepare(self.nets, self._batch, self.state)
+        terms = self._update(phase, self._batch)
         if phase.after is not None:
             with torch.no_grad():
                 phase.after(self.nets, self.state, terms)
@@ -91,7 +90,8 @@ class Trainer:
     def _update(self, phase: Phase, batch: Batch) -> Terms:
         optims = {player: self.optims[self._key(phase, player)] for player in phase.updates}
         if phase.step is not None:
-            terms = phase.step(self.nets, batch, self.state, optims)
+            with self._autocast():
+                terms = phase.step(self.nets, batch, self.state, optims)
             return {name: t.detach().mean() for name, t in terms.items()}
         for optim in optims.values():
             optim.zero_grad(set_to_none=True)
@@ -159,7 +159,7 @@ class Trainer:
                 batch[key] = stream(self.nets, n)
                 continue
             if stream.group not in taken:
-                taken[stream.group] = self.source.take(self._rows_of(stream.group).next(n))
+                taken[stream.group] = self._part(stream.group).take(self._rows_of(stream.group).next(n))
             batch[key] = taken[stream.group][stream.name]
         return batch
 
@@ -167,8 +167,11 @@ class Trainer:
         if group not in self._rows:
             # The same seed must give different groups different orders.
             seed = self.options.seed * 1009 + sum(ord(c) * 31**i for i, c in enumerate(group))
-            self._rows[group] = Rows(len(self.source), seed, self.device)
+            self._rows[group] = Rows(len(self._part(group)), seed, self.device)
         return self._rows[group]
+
+    def _part(self, group: str) -> Source:
+        return self.source.parts.get(group, self.source)
 
     def _split(self, batch: Batch) -> Iterator[tuple[Batch, float]]:
         size, n = self.options.micro_batch, max((len(t) for t in batch.values()), default=0)  # `prepare` may change it
@@ -196,11 +199,15 @@ class Trainer:
                     stage.enter(self.nets, self.state)
         return stage
 
-    def _unfreeze(self, players: Mapping[str, Any]) -> None:
+    def release(self) -> None:
+        """Give every player the `requires_grad` that its recipe built it with; phases freeze those that they do not update."""
+        self._unfreeze(set(self.nets))
+
+    def _unfreeze(self, players: set[str]) -> None:
         for player in self._open.symmetric_difference(players):
             for weight in self._trainable[player]:
                 weight.requires_grad_(player in players)
-        self._open = set(players)
+        self._open = players
 
     def _schedule(self) -> None:
         if self.options.schedule == "constant":

@@ -24,10 +24,13 @@ def _loaded() -> str | None:
     return None
 
 
-@torch.compiler.assume_constant_result
 def _load() -> str | None:
     """Load the extension, once; the reason why it cannot be, or None."""
     return _loaded()
+
+
+# What torch.compiler.assume_constant_result sets, without its import of the compiler, which takes seconds.
+_load._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def missing(device: torch.device) -> str | None:

@@ -173,7 +173,6 @@ def test_import_of_the_operators_is_lean() -> None:
     check_lean(seen)
 
 
-@pytest.mark.xfail(reason="_native is decorated with torch.compiler.assume_constant_result, which loads the compiler, 3.6 s")
 def test_import_of_the_operators_loads_no_compiler() -> None:
     assert {"torch._inductor", "torch._dynamo"} & set(probe("gancore.kernels")["modules"]) == set()
 

@@ -22,10 +22,19 @@ def check(recipe: Recipe, nets: Nets, source: Source, options: Options) -> None:
             raise UsageError(
                 f"phase {phase.name!r} descends statistics of the whole batch: micro_batch must be 0, got {options.micro_batch}"
             )
+        if phase.step is not None:
+            _check_own_step(phase, options)
     for data in (recipe.data, *(s.data for s in recipe.stages if s.data is not None)):
         _check_columns(data, source)
     if len(source) == 0:
         raise DataError(f"{source.name}: the data set is empty")
+
+
+def _check_own_step(phase: Phase, options: Options) -> None:
+    refused = {"micro_batch": options.micro_batch, "clip": options.clip, "precision": options.precision == "fp16"}
+    for name, asked in refused.items():
+        if asked:
+            raise UsageError(f"phase {phase.name!r} steps by its own rule, which {name}={getattr(options, name)} does not reach")
 
 
 def _check_players(recipe: Recipe, nets: Nets) -> None:
@@ -50,6 +59,9 @@ def _check_columns(data: Data, source: Source) -> None:
     if not isinstance(data, Mapping):
         return
     for key, stream in data.items():
-        if isinstance(stream, Field) and stream.name not in source.fields:
+        if not isinstance(stream, Field):
+            continue
+        part = source.parts.get(stream.group, source)
+        if stream.name not in part.fields:
             what = "labels" if stream.name == "y" else f"a column {stream.name!r}"
-            raise DataError(f"{source.name}: the recipe needs {what} for {key!r}, the data set has {', '.join(source.fields)}")
+            raise DataError(f"{part.name}: the recipe needs {what} for {key!r}, the data set has {', '.join(part.fields)}")

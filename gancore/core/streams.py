@@ -31,7 +31,10 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class Field:
-    """A column of the data set. Columns of one `group` come from the same rows, those of another are drawn independently."""
+    """A column of the data set. Columns of one `group` come from the same rows, those of another are drawn independently.
+
+    Where the data set has a part of the group's name (a second domain, an unlabelled half), the column is that part's.
+    """
 
     name: str
     group: str = ""
@@ -51,6 +54,9 @@ class Source(Protocol):
 
     @property
     def classes(self) -> int: ...
+
+    @property
+    def parts(self) -> Mapping[str, "Source"]: ...
 
     def __len__(self) -> int: ...
 

@@ -62,11 +62,13 @@ class Phase:
         takes a backward of its own, for its players' parameters alone, from the one forward. All other players are frozen.
     loss: pure (nets, batch, state) -> terms; it is what is compiled, accumulated over micro-batches and run under autocast.
     repeats, every: `repeats` updates on each step that `every` divides.
-    draw: whether each repeat draws a batch, or the batch drawn last in this step serves again.
+    draw: whether each repeat draws a batch, or the last one of this step, as it was prepared, serves again.
     when: gate (state) -> bool, the one host synchronisation that is allowed.
-    prepare: (nets, batch, state) -> batch without gradients and never compiled: image pools, rollouts, replay.
+    prepare: (nets, batch, state) -> batch without gradients and never compiled: image pools, rollouts, replay. Its result is
+        the batch of this phase and of those after it that do not draw.
     after: (nets, state, terms) without gradients, after the update: clipping, controllers, retractions. Terms are means.
-    step: (nets, batch, state, optimisers by player) -> terms; takes the place of loss, backward and optimiser step.
+    step: (nets, batch, state, optimisers by player) -> terms; takes the place of loss, backward and optimiser step. Accumulation,
+        clipping and fp16 do not reach it and are refused.
     optims: player -> optimiser, where a player needs a second optimiser state in this phase.
     whole_batch: the terms are statistics of the whole batch, so that accumulation over micro-batches is refused.
     """

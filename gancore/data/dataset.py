@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ class Dataset:
         (N, C, H, W); anything else is float32 or int64. "y" (N,) int64 holds labels, where there are any.
     classes: number of classes of "y", 0 without labels.
     held_out: the test split, where the source has one.
+    parts: further sets by name that recipes draw from beside this one, of any length: a second domain, unlabelled samples.
 
     Raises DataError where the columns contradict each other.
     """
@@ -28,6 +29,7 @@ class Dataset:
     fields: Mapping[str, Tensor]
     classes: int = 0
     held_out: "Dataset | None" = None
+    parts: Mapping[str, "Dataset"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if "x" not in self.fields:
@@ -70,12 +72,15 @@ class Dataset:
             value = self.fields[key].detach().cpu().contiguous()
             total.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
             total.update(value.numpy().tobytes())
+        for name in sorted(self.parts):
+            total.update(f"{name} {self.parts[name].digest()}\n".encode())
         return total.hexdigest()
 
     def to(self, device: torch.device | str) -> "Dataset":
         """The same data on `device`; uint8 stays uint8."""
         fields = {key: value.to(device) for key, value in self.fields.items()}
-        return replace(self, fields=fields, held_out=self.held_out and self.held_out.to(device))
+        parts = {key: part.to(device) for key, part in self.parts.items()}
+        return replace(self, fields=fields, held_out=self.held_out and self.held_out.to(device), parts=parts)
 
     def take(self, index: Tensor) -> dict[str, Tensor]:
         """Rows `index` (N,) of every column; uint8 becomes float32 in [-1, 1]."""

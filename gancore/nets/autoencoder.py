@@ -1,12 +1,14 @@
 """Encoders that draw codes, and auto-encoders made of an encoder and a generator of any body."""
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 
 from gancore.losses import reparametrize
 from gancore.nets.toy import Mlp
 
-KINDS = ("deterministic", "gaussian", "universal")
+Kind = Literal["deterministic", "gaussian", "universal"]
 
 
 class Posterior(nn.Module):
@@ -19,8 +21,8 @@ class Posterior(nn.Module):
 
     def __init__(self, body: nn.Module, codes: int, kind: str = "gaussian") -> None:
         super().__init__()
-        if kind not in KINDS:
-            raise ValueError(f"posterior must be one of {', '.join(KINDS)}, got {kind!r}")
+        if kind not in get_args(Kind):
+            raise ValueError(f"posterior must be one of {', '.join(get_args(Kind))}, got {kind!r}")
         self.body, self.codes, self.kind = body, codes, kind
         self.mixer = Mlp([3 * codes, 128, codes]) if kind == "universal" else None
 

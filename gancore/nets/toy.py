@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gancore.core import DataSpec
+from gancore.core import DataSpec, UsageError
 from gancore.layers import OneHot
 
 WIDTH, DEPTH = 128, 3
@@ -37,6 +37,8 @@ class Generator(nn.Module):
 
     def __init__(self, spec: DataSpec, *, latent: int = 0, classes: int = 0, how: str = "", depth: int = DEPTH) -> None:
         super().__init__()
+        if how == "norm":
+            raise UsageError('the toy body has no normalisation that labels could enter: use conditioning "concat", or net="dcgan"')
         self.shape, self.classes = spec.shape, classes
         self.latent = latent or (8 if len(spec.shape) == 1 else 32)
         self.condition = OneHot(classes) if classes else None

@@ -6,14 +6,16 @@ runs for seeds 0 and 1. A check sets public options only.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
 import gancore
-from gancore.core import Field, Recipe
+from gancore.core import DataSpec, Field, Options, Recipe, noise
+from gancore.data import Dataset
 from gancore.runs import Run
+from gancore.trainer import Trainer
 
 SEEDS = (0, 1)
 LIMIT = 150.0  # processor seconds for one recipe and seed, controls extra
@@ -70,20 +72,6 @@ def dig(name: str, fid: float, classes: int, seed: int, **options: Any) -> tuple
     return run, [at_most("feature FID on digits8", scores["fid"], fid), at_least("digit classes", scores["classes"], classes)]
 
 
-class Rows:
-    """Endless rows of a distribution, for checks against closed forms: x (N, 1) from `draw`."""
-
-    def __init__(self, name: str, x: torch.Tensor) -> None:
-        self.name, self.fields, self.classes = name, {"x": x}, 0
-
-    def __len__(self) -> int:
-        return len(self.fields["x"])
-
-    def take(self, index: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Rows `index`."""
-        return {"x": self.fields["x"][index]}
-
-
 class Shift(torch.nn.Module):
     """A frozen generator N(mean, 1) of one number, for checks of optimal critics."""
 
@@ -97,20 +85,15 @@ class Shift(torch.nn.Module):
         return z + self.mean
 
 
-def critic_alone(recipe: Recipe, mean: float, seed: int, steps: int = 2000, lr_steps: str = "cosine") -> Any:
+def critic_alone(recipe: Recipe, mean: float, seed: int, steps: int = 2000) -> Trainer:
     """The recipe's critic trained on N(0, 1) against a generator frozen at N(mean, 1); returns the trainer."""
-    from dataclasses import replace
-
-    from gancore.core import DataSpec, Options, noise
-    from gancore.trainer import Trainer
-
     def nets(spec: DataSpec) -> dict[str, torch.nn.Module]:
         return {**recipe.nets(spec), "G": Shift(mean)}
 
     stages = [replace(stage, phases=[p for p in stage.phases if "G" not in p.updates]) for stage in recipe.stages]
     alone = replace(recipe, nets=nets, stages=stages, data={"x": Field("x"), "z": noise("G")}, ema=())
-    rows = Rows("normal", torch.randn(200_000, 1, generator=torch.Generator().manual_seed(seed)))
-    options = Options(steps=steps, batch_size=1024, seed=seed, schedule=lr_steps)
+    rows = Dataset("normal", {"x": torch.randn(200_000, 1, generator=torch.Generator().manual_seed(seed))})
+    options = Options(steps=steps, batch_size=1024, seed=seed, schedule="cosine")
     trainer = Trainer(alone, rows, options, DataSpec((1,)), torch.device("cpu"))
     with trainer.random():
         for _ in range(steps):

@@ -10,7 +10,7 @@ from gancore.recipes import get
 from gancore.runs import open_run
 from tests.accept import Clause, at_least, at_most, quiet
 
-SHAPES = {"data": "shapes16", "steps": 1200, "batch_size": 64, "width": 32}
+SHAPES = {"data": "shapes16", "steps": 3000, "batch_size": 64, "width": 32}
 
 
 def accept(seed: int) -> list[Clause]:

@@ -7,9 +7,10 @@ import torch
 
 import gancore
 from gancore.core import DataSpec, Options
+from gancore.data import Dataset
 from gancore.recipes import get
 from gancore.trainer import Trainer
-from tests.accept import Clause, Rows, at_least, at_most, ring
+from tests.accept import Clause, at_least, at_most, ring
 
 CLIP = 0.1
 
@@ -26,7 +27,7 @@ def gap_follows_distance(seed: int) -> Clause:
     The first quarter is left out: the critic starts from small weights and has to fill its box before its gap measures anything.
     """
     recipe = replace(get("wgan").function(clip_value=CLIP, critic_steps=50, lr=5e-5), ema=())
-    rows = Rows("normal", 10 + torch.randn(50_000, 1, generator=torch.Generator().manual_seed(seed)))
+    rows = Dataset("normal", {"x": 10 + torch.randn(50_000, 1, generator=torch.Generator().manual_seed(seed))})
     trainer = Trainer(recipe, rows, Options(steps=180, batch_size=256, seed=seed), DataSpec((1,)), torch.device("cpu"))
     gaps, distances = [], []
     with trainer.random():

@@ -4,13 +4,15 @@ Hinge loss, spectral normalisation in every layer of the critic (arXiv:1802.0595
 that is given labels as a one-hot part of z learnt the classes several times sooner than the paper's 2e-4 and conditional norms.
 """
 
+from typing import Literal
+
 from gancore import losses, nets
 from gancore.adversarial import adversarial
 from gancore.core import DataSpec, Recipe, adam, recipe
 
 
 @recipe
-def projection_gan(conditioning: str = "concat", critic_steps: int = 1, lr: float = 1e-3) -> Recipe:
+def projection_gan(conditioning: Literal["concat", "norm"] = "concat", critic_steps: int = 1, lr: float = 1e-3) -> Recipe:
     """conditioning: how labels enter G: "concat" to z, or "norm", the paper's conditional batch normalisation (images only).
     critic_steps: updates of D for each one of G. lr: Adam's rate, betas (0, 0.9)."""
 

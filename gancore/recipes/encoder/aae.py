@@ -7,10 +7,11 @@ D(E(x)). D sees codes only, and is not trained before the others.
 from gancore import losses, nets
 from gancore.adversarial import gan_data, scores
 from gancore.core import Batch, DataSpec, Nets, Phase, Recipe, Stage, State, Terms, adam, recipe
+from gancore.nets.autoencoder import Kind
 
 
 @recipe
-def aae(codes: int = 8, posterior: str = "deterministic", prior: float = 1.0, lr: float = 1e-3) -> Recipe:
+def aae(codes: int = 8, posterior: Kind = "deterministic", prior: float = 1.0, lr: float = 1e-3) -> Recipe:
     """codes: size of z. posterior: "deterministic", "gaussian" or "universal". prior: weight of E's adversarial term, 0 leaves an
     auto-encoder. lr: Adam's rate, betas (0.5, 0.999)."""
 
