@@ -1,5 +1,6 @@
 """The README is true: its Python runs, its commands run, its tables are what the committed results say."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -60,3 +61,14 @@ def test_exit_codes_are_those_of_the_command_line():
     shown = subprocess.run([sys.executable, "-m", "gancore", "--help"], cwd=ROOT, capture_output=True, text=True).stdout
     for code, meaning in rows.items():
         assert re.search(rf"^\s*{code}\s+{re.escape(meaning)}$", shown, re.M), (code, meaning)
+
+
+def test_add_a_gan_is_true(tmp_path):
+    """The guide's two files, as printed there: the recipe passes the test."""
+    recipe, test = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "add-a-gan.md").read_text(), re.S)
+    (tmp_path / "code_gan.py").write_text(recipe)
+    (tmp_path / "test_code_gan.py").write_text(test)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
