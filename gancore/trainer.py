@@ -6,7 +6,7 @@ save a phase's `when` and the fp16 scaler.
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -77,7 +77,7 @@ class Trainer:
             return
         if phase.draw or not self._batch:
             self._batch = self._draw(stage)
-        self._unfreeze(set(phase.updates))
+        self._unfreeze(phase.updates)
         if phase.prepare is not None:
             with torch.no_grad():
                 self._batch = phase.prepare(self.nets, self._batch, self.state)
@@ -201,13 +201,14 @@ class Trainer:
 
     def release(self) -> None:
         """Give every player the `requires_grad` that its recipe built it with; phases freeze those that they do not update."""
-        self._unfreeze(set(self.nets))
+        self._unfreeze(self.nets)
 
-    def _unfreeze(self, players: set[str]) -> None:
-        for player in self._open.symmetric_difference(players):
+    def _unfreeze(self, players: Iterable[str]) -> None:
+        wanted = set(players)
+        for player in self._open ^ wanted:
             for weight in self._trainable[player]:
-                weight.requires_grad_(player in players)
-        self._open = players
+                weight.requires_grad_(player in wanted)
+        self._open = wanted
 
     def _schedule(self) -> None:
         if self.options.schedule == "constant":
