@@ -22,6 +22,15 @@ def judge(dataset: Dataset) -> Any | None:
         return None
 
 
+def judge_accuracy(dataset: Dataset) -> dict[str, float]:
+    """{"judge-accuracy": share of held-out images that the data set's judge reads right}, or nothing where no network judges.
+
+    For a judge of several factors, the least certain one counts.
+    """
+    shares = getattr(judge(dataset), "test_accuracy", None)
+    return {"judge-accuracy": min(shares.values())} if shares else {}
+
+
 @torch.no_grad()
 def scores(sample: Sampler, dataset: Dataset, count: int = 2000) -> dict[str, float]:
     """Figures of `count` samples, by kind of data.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gancore import checkpoint, figures
+from gancore import checkpoint, evaluation, figures
 from gancore.core import UsageError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def finish(run: "Run") -> dict[str, Path]:
     from gancore.report import write_report
 
     metrics = run.out / "metrics.json"
-    text = json.dumps(last_metrics(run), indent=2) + "\n"
+    text = json.dumps({**last_metrics(run), **evaluation.judge_accuracy(run.data)}, indent=2) + "\n"
     checkpoint.write_atomic(metrics, lambda file: file.write(text.encode()))
     found = {"metrics": metrics, "report": Path(write_report(run.out))}
     pictures = sorted((run.out / "samples").glob("step-*.png"))

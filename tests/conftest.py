@@ -31,3 +31,18 @@ def poisoned() -> Iterator[None]:
     assert torch.utils.deterministic.fill_uninitialized_memory
     yield
     torch.use_deterministic_algorithms(False)
+
+
+AREAS = ("tests/recipes", "tests/gancore/test_recipes", "tests/gancore/data", "tests/gancore", "tests/kernels/test_aot", "tests/kernels")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Seconds by area of the project, summed over workers."""
+    spent: dict[str, float] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                area = next((a for a in AREAS if report.nodeid.startswith(a)), "tests")
+                spent[area] = spent.get(area, 0.0) + report.duration
+    line = ", ".join(f"{area} {seconds:.0f} s" for area, seconds in sorted(spent.items(), key=lambda pair: -pair[1]))
+    terminalreporter.write_line(f"time by area: {line}")

@@ -50,9 +50,11 @@ def evaluate(run: Path, metrics: tuple[str, ...], count: int, seed: int, as_json
 
     METRICs are ids (see gancore list --kind metric); without any, the figures are the recipe's own or those of its data.
     """
+    from gancore.evaluation import judge_accuracy
     from gancore.runs import load
 
-    found = load(run).evaluate(count, seed, metrics)
+    opened = load(run)
+    found = {**opened.evaluate(count, seed, metrics), **judge_accuracy(opened.data)}
     if as_json:
         screen.dump(found)
         return

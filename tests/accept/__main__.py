@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +23,25 @@ from tests.accept import LIMIT, SEEDS, at_most
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).parent / "results"
 CHECKS = ROOT / "tests" / "recipes"
+_SOURCES = ("gancore", "kernels", "tests")
 
 
-def code_hash(files: list[str]) -> str:
-    """SHA-256 of the files' syntax trees without docstrings: a comment or a docstring makes nothing stale."""
-    total = hashlib.sha256()
-    for name in sorted(files):
-        path = ROOT / name
-        total.update(f"{name}\n".encode())
-        total.update(_code(path.read_text()).encode() if path.is_file() else b"missing")
-    return total.hexdigest()
-
-
-def _code(text: str) -> str:
-    tree = ast.parse(text)
+@cache
+def digest(name: str) -> str:
+    """SHA-256 of a file's syntax tree without docstrings: a comment or a docstring makes nothing stale."""
+    path = ROOT / name
+    if not path.is_file():
+        return "missing"
+    tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
             node.body = node.body[1:]
-    return ast.dump(tree)
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def code_hash(digests: dict[str, str]) -> str:
+    """One hash for several files' digests."""
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
 
 def recipes() -> list[str]:
@@ -56,11 +58,14 @@ def result(recipe: str) -> dict[str, Any] | None:
 def stale(recipe: str) -> bool:
     """Whether a recipe's result is missing or older than the code it came from."""
     found = result(recipe)
-    return found is None or found["hash"] != code_hash(found["files"])
+    return found is None or found["hash"] != code_hash({name: digest(name) for name in found["files"]})
 
 
 def run_here(recipe: str, seed: int) -> dict[str, Any]:
     """Run one check in this process: its clauses, time, and the files it imported."""
+    # Taken before anything runs: code that is changed meanwhile makes the result stale.
+    digests = {str(path.relative_to(ROOT)): "" for folder in _SOURCES for path in (ROOT / folder).rglob("*.py")}
+    digests = {name: digest(name) for name in digests}
     check = importlib.import_module(f"tests.recipes.test_{recipe.replace('-', '_')}")
     start, wall = _cpu(), time.perf_counter()
     clauses = list(check.accept(seed))
@@ -68,8 +73,8 @@ def run_here(recipe: str, seed: int) -> dict[str, Any]:
     clauses.append(at_most("processor seconds", spent["cpu"], LIMIT))
     clauses += check.controls(seed) if hasattr(check, "controls") else []
     loaded = {Path(m.__file__).resolve() for m in list(sys.modules.values()) if getattr(m, "__file__", None)}
-    ours = {p.relative_to(ROOT) for p in loaded if p.is_relative_to(ROOT) and p.suffix == ".py" and ".venv" not in p.parts}
-    files = sorted(str(p) for p in ours if p.name != "__main__.py")
+    used = {str(path.relative_to(ROOT)) for path in loaded if path.is_relative_to(ROOT)} - {"tests/accept/__main__.py"}
+    files = {name: found for name, found in digests.items() if name in used}
     return {"clauses": [c.row() for c in clauses], "seconds": spent, "files": files}
 
 
@@ -87,7 +92,7 @@ def run_apart(job: tuple[str, int]) -> dict[str, Any]:
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         failed = {"name": "runs", "value": float(done.returncode), "wanted": lines[-1] if lines else "", "passed": False}
-        return {"clauses": [failed], "seconds": {"cpu": 0.0, "wall": 0.0}, "files": []}
+        return {"clauses": [failed], "seconds": {"cpu": 0.0, "wall": 0.0}, "files": {}}
     print(f"  {recipe} seed {seed} done", file=sys.stderr, flush=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -101,11 +106,11 @@ def refresh(chosen: list[str]) -> None:
         jobs = {recipe: [pool.submit(run_apart, (recipe, seed)) for seed in SEEDS] for recipe in chosen}
         for recipe, pending in jobs.items():
             seeds = dict(zip(map(str, SEEDS), (p.result() for p in pending), strict=True))
-            files = sorted({name for s in seeds.values() for name in s.pop("files")})
+            digests = {name: found for s in seeds.values() for name, found in s.pop("files").items()}
             passed = all(c["passed"] for s in seeds.values() for c in s["clauses"])
-            record = {"recipe": recipe, "passed": passed, "hash": code_hash(files), "versions": versions(), "commit": commit()}
+            record = {"recipe": recipe, "passed": passed, "hash": code_hash(digests), "versions": versions(), "commit": commit()}
             RESULTS.mkdir(exist_ok=True)
-            text = json.dumps({**record, "seeds": seeds, "files": files}, indent=1) + "\n"
+            text = json.dumps({**record, "seeds": seeds, "files": sorted(digests)}, indent=1) + "\n"
             (RESULTS / f"{recipe}.json").write_text(text)
 
 

@@ -307,7 +307,8 @@ def test_evaluate_gives_the_runs_own_scores_or_those_named(points: Path, labelle
     own = json.loads(invoke("evaluate", points, "--json").stdout)
     assert own == {key.removeprefix("metric/"): v for key, v in gancore.load(points).metrics[-1].items() if "metric/" in key}
     found = json.loads(invoke("evaluate", labelled, "fid", "precision-recall", "--count", "200", "--json").stdout)
-    assert list(found) == ["fid", "precision-recall.precision", "precision-recall.recall"]
+    assert list(found) == ["fid", "precision-recall.precision", "precision-recall.recall", "judge-accuracy"]
+    assert 0.9 < found["judge-accuracy"] <= 1
     assert found["fid"] > 1
     assert "modes.covered" in invoke("evaluate", points, "modes").stdout
 
