@@ -77,5 +77,5 @@ def _body() -> nn.Module:
 @cache
 def clips16_oracle() -> Classifier:
     """Reads colour, background, direction and speed of clips (N, 3, 8, 16, 16). `colours` and `path` read single frames."""
-    how = Training(steps=600, lr=3e-3)
+    how = Training(steps=500, lr=3e-3, batch=64)
     return trained("clips16", _body, lambda: clips16().all(), FACTORS, how, ("direction",))

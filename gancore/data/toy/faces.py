@@ -77,4 +77,4 @@ def _body() -> nn.Module:
 @cache
 def faces16_oracle() -> Classifier:
     """Reads all five factors of images (N, 3, 16, 16); its classes are the identities."""
-    return trained("faces16", _body, lambda: faces16().all(), FACTORS, Training(steps=900, lr=4e-3), ("identity",))
+    return trained("faces16", _body, lambda: faces16().all(), FACTORS, Training(steps=700, lr=4e-3, batch=64), ("identity",))
