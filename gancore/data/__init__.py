@@ -6,6 +6,7 @@ generated before it is asked for.
 
 import difflib
 import inspect
+import math
 import os
 from collections.abc import Callable
 from importlib import import_module
@@ -96,9 +97,12 @@ def _call(base: str, attribute: str, argument: str | None, size: int | None) -> 
     if not parameters or parameters == ["size"]:
         raise DataError(f"{base}:{argument}: {base} takes no parameter, expected '{base}'")
     try:
-        return function(float(argument))
+        value = float(argument)
     except ValueError:
-        raise DataError(f"{base}:{argument}: the parameter '{parameters[0]}' is not a number") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{base}:{argument}: the parameter '{parameters[0]}' is not a finite number")
+    return function(value)
 
 
 def _missing(name: str) -> str:
