@@ -14,7 +14,10 @@ __version__ = "0.1.0"
 __all__ = ["Run", "__version__", "load", "train"]
 
 _HOMES = {"Run": "gancore.runs", "load": "gancore.runs", "train": "gancore.runs"}
-_SUBMODULES = {"core", "data", "kernels", "layers", "losses", "metrics", "nets", "penalties", "recipes", "regularizers"}
+_SUBMODULES = {
+    "adversarial", "checkpoint", "core", "data", "environment", "evaluation", "export", "figures", "kernels", "layers", "losses",
+    "metrics", "nets", "penalties", "recipes", "regularizers", "report", "runs", "trainer",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
