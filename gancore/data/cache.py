@@ -21,7 +21,8 @@ def folder() -> Path:
 def cached(name: str, sources: list[ModuleType], build: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What `build` returns (tensors, numbers, dicts), from disk where the same sources and torch version built it before.
 
-    A file begins with the SHA-256 of the rest; one that is damaged is built again; a folder that cannot be written costs the cache, not the result.
+    A file begins with the SHA-256 of the rest; one that is damaged is built again. A folder that cannot be written costs the cache,
+    not the result.
     """
     key = hashlib.sha256(torch.__version__.encode())
     for source in sources:

@@ -64,6 +64,13 @@ class Classifier(nn.Module):
         return self.probabilities(x)
 
 
+def convolutions(channels: int) -> nn.Module:
+    """The common body, from images (N, channels, 16, 16) to 64 features."""
+    # The second one does not stride: two strides in a row blur corners, and small squares pass for discs.
+    layers = [nn.Conv2d(channels, 16, 4, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 4 * 4, FEATURES), nn.ReLU())
+
+
 @dataclass(frozen=True)
 class Training:
     """How a judge is trained: Adam, the learning rate falling to zero along a half cosine, Gaussian `noise` on the images."""

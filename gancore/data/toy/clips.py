@@ -6,9 +6,8 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from gancore.data.classifier import Classifier, Training, trained
+from gancore.data.classifier import Classifier, Training, convolutions, trained
 from gancore.data.dataset import Dataset
-from gancore.data.toy import shapes
 
 COUNT = 4_096
 FRAMES = 8
@@ -41,9 +40,9 @@ def clips16() -> Dataset:
     start = low + (16 - 2 * HALF - travel.abs()) * torch.rand(COUNT, 2, generator=generator)
     centre = start[:, None] + velocity[:, None] * torch.arange(FRAMES)[:, None]
     axis = torch.arange(16) + 0.5
-    dx = (axis - centre[:, :, 0, None]).abs()[:, :, None, :]
-    dy = (axis - centre[:, :, 1, None]).abs()[:, :, :, None]
-    mask = (HALF + 0.5 - torch.maximum(dx, dy)).clamp(0, 1)[:, None]
+    across = (HALF + 0.5 - (axis - centre[:, :, 0, None]).abs()).clamp(0, 1)
+    down = (HALF + 0.5 - (axis - centre[:, :, 1, None]).abs()).clamp(0, 1)
+    mask = (down[:, :, :, None] * across[:, :, None, :])[:, None]
     background = _textures()[factors["background"]][:, None, None]
     colour = (0.15 + 0.85 * torch.eye(3))[factors["colour"]][:, :, None, None, None]
     x = torch.lerp(background, colour, mask)
@@ -71,7 +70,7 @@ def path(clips: Tensor) -> Tensor:
 
 def _body() -> nn.Module:
     # Frames become channels: how the square moves is then seen by the first convolution.
-    return nn.Sequential(nn.Flatten(1, 2), shapes.body(3 * FRAMES))
+    return nn.Sequential(nn.Flatten(1, 2), convolutions(3 * FRAMES))
 
 
 @cache

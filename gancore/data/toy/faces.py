@@ -5,9 +5,8 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from gancore.data.classifier import Classifier, Training, trained
+from gancore.data.classifier import Classifier, Training, convolutions, trained
 from gancore.data.dataset import Dataset
-from gancore.data.toy import shapes
 
 COUNT = 8_192
 FACTORS = {"identity": 8, "pose": 5, "age": 4, "glasses": 2, "smile": 2}
@@ -71,7 +70,7 @@ def faces16() -> Dataset:
 
 
 def _body() -> nn.Module:
-    return shapes.body(3)
+    return convolutions(3)
 
 
 @cache

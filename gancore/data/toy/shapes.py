@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gancore.data.classifier import Classifier, Training, trained
+from gancore.data.classifier import Classifier, Training, convolutions, trained
 from gancore.data.dataset import Dataset
 
 SIDE = 16
@@ -108,19 +108,12 @@ def bars16() -> Dataset:
     return Dataset("bars16", {"x": pixels(x)[:, None], "y": y, "offset": offset}, classes=8)
 
 
-def body(channels: int) -> nn.Module:
-    """Convolutions from (N, channels, 16, 16) to 64 features."""
-    # The second one does not stride: two strides in a row blur corners, and small squares pass for discs.
-    convolutions = [nn.Conv2d(channels, 16, 4, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2)]
-    return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(32 * 4 * 4, 64), nn.ReLU())
-
-
 def _colour_body() -> nn.Module:
-    return body(3)
+    return convolutions(3)
 
 
 def _grey_body() -> nn.Module:
-    return body(1)
+    return convolutions(1)
 
 
 @cache
