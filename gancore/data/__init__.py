@@ -108,6 +108,8 @@ def _call(base: str, attribute: str, argument: str | None, size: int | None) -> 
 def _missing(name: str) -> str:
     if os.sep in name or "/" in name or Path(name).suffix:
         return "no such file or folder"
+    if name in import_module("gancore.data.toy.environments").ENVIRONMENTS:
+        return f"a control task and no data set: gancore.data.environment({name!r}) gives it"
     near = difflib.get_close_matches(name.partition(":")[0], _TOY, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(names())}"
     return f"no data set or path of this name; {hint}"

@@ -15,33 +15,39 @@ WIDTHS = torch.tensor([0.7, 1.5])  # of a shower, in cells
 LAYERS = torch.tensor([[0.50, 0.35, 0.15], [0.15, 0.35, 0.50]])  # mean share of the energy in each layer
 
 
+def _columns(count: int, seed: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randint(2, (count,), generator=generator)
+    magnitude = torch.rand(count, 1, generator=generator)
+    energy = 100**magnitude
+    centre = (SIDE - 1) / 2 + 0.5 * torch.randn(count, 1, 2, generator=generator)
+    place = centre + WIDTHS[y][:, None, None] * torch.randn(count, HITS, 2, generator=generator)
+    cell = place.round().clamp(0, SIDE - 1).long()
+    layer = torch.multinomial(LAYERS[y], HITS, replacement=True, generator=generator)
+    # More energy, more hits: from a quarter of them on.
+    alive = torch.arange(HITS) < HITS * (0.25 + 0.75 * magnitude)
+    weight = -torch.rand(count, HITS, generator=generator).clamp(min=1e-6).log() * alive
+    measured = energy * (1 + 0.05 * torch.randn(count, 1, generator=generator).clamp(-1, 1))
+    deposit = weight / weight.sum(1, keepdim=True) * measured
+    x = torch.zeros(count, 3 * SIDE * SIDE)
+    x.scatter_add_(1, (layer * SIDE + cell[:, :, 1]) * SIDE + cell[:, :, 0], deposit)
+    return {"x": x.view(count, 3, SIDE, SIDE), "energy": energy, "y": y}
+
+
 @cache
 def calo8() -> Dataset:
     """8,192 showers x (N, 3, 8, 8) float32, three layers of deposits, non-negative and mostly exactly 0.
 
-    "energy" (N, 1) float32 in [1, 4] is the nominal energy, which the deposits add up to within 5 %. y: narrow showers that stop
-    early (0), wide ones that go deep (1).
+    "energy" (N, 1) float32, log-uniform in [1, 100], is the nominal energy, which the deposits add up to within 5 %. y: narrow
+    showers that stop early (0), wide ones that go deep (1). `held_out` holds 1,024 other showers.
     """
-    generator = torch.Generator().manual_seed(88)
-    y = torch.randint(2, (COUNT,), generator=generator)
-    energy = 1 + 3 * torch.rand(COUNT, 1, generator=generator)
-    centre = (SIDE - 1) / 2 + 0.5 * torch.randn(COUNT, 1, 2, generator=generator)
-    place = centre + WIDTHS[y][:, None, None] * torch.randn(COUNT, HITS, 2, generator=generator)
-    cell = place.round().clamp(0, SIDE - 1).long()
-    layer = torch.multinomial(LAYERS[y], HITS, replacement=True, generator=generator)
-    # More energy, more hits: from a quarter of them on.
-    alive = torch.arange(HITS) < HITS * energy / 4
-    weight = -torch.rand(COUNT, HITS, generator=generator).clamp(min=1e-6).log() * alive
-    measured = energy * (1 + 0.05 * torch.randn(COUNT, 1, generator=generator).clamp(-1, 1))
-    deposit = weight / weight.sum(1, keepdim=True) * measured
-    x = torch.zeros(COUNT, 3 * SIDE * SIDE)
-    x.scatter_add_(1, (layer * SIDE + cell[:, :, 1]) * SIDE + cell[:, :, 0], deposit)
-    return Dataset("calo8", {"x": x.view(COUNT, 3, SIDE, SIDE), "energy": energy, "y": y}, classes=2)
+    held_out = Dataset("calo8 held out", _columns(1_024, 89), classes=2)
+    return Dataset("calo8", _columns(COUNT, 88), classes=2, held_out=held_out)
 
 
 @dataclass(frozen=True)
 class Detector:
-    """Reads showers (N, 3, 8, 8)."""
+    """Reads showers (N, layers, 8, 8): all three layers, or fewer where no more is said."""
 
     def energy(self, showers: Tensor) -> Tensor:
         """Total energy (N,)."""
@@ -52,7 +58,7 @@ class Detector:
         return (showers == 0).float().mean((1, 2, 3))
 
     def layers(self, showers: Tensor) -> Tensor:
-        """Share (N, 3) of the energy in each layer."""
+        """Share (N, layers) of the energy in each layer."""
         return showers.sum((2, 3)) / self.energy(showers).clamp(min=1e-6)[:, None]
 
     def width(self, showers: Tensor) -> Tensor:
@@ -67,7 +73,7 @@ class Detector:
         return total.clamp(min=0).sqrt()
 
     def predict(self, showers: Tensor) -> Tensor:
-        """Class (N,): wide and deep, or narrow and early."""
+        """Class (N,) of showers (N, 3, 8, 8): wide and deep, or narrow and early."""
         depth = self.layers(showers)[:, 2] - self.layers(showers)[:, 0]
         return ((self.width(showers) - 1.5) + depth > 0).long()
 

@@ -1,7 +1,7 @@
 """Control tasks as batches of tensors: `grid5`, `lqr1` and `cart`.
 
-Each has `reset(n, generator)` -> states and `step(states, actions)` -> (states, rewards (N,), done (N,)). They keep no state: the
-caller does, and resets what is done.
+Each has `reset(n, generator)` -> states and `step(states, actions, generator)` -> (states, rewards (N,), done (N,)). They keep no
+state: the caller does, and resets what is done.
 """
 
 import math
@@ -120,8 +120,8 @@ class Cart:
         """States (n, 4), each value even in [-0.05, 0.05]."""
         return 0.1 * torch.rand(n, 4, generator=generator) - 0.05
 
-    def step(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Next states (N, 4) by Euler's method, rewards (N,), done (N,)."""
+    def step(self, state: Tensor, action: Tensor, generator: Generator = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Next states (N, 4) by Euler's method, rewards (N,), done (N,). Nothing is random: `generator` is not used."""
         gravity, cart, pole, half = 9.8, 1.0, 0.1, 0.5
         _, speed, angle, spin = state.unbind(1)
         push = self.force * (2 * action - 1)
@@ -133,6 +133,10 @@ class Cart:
         after = state + self.interval * rate
         done = (after[:, 0].abs() > 2.4) | (after[:, 2].abs() > math.radians(12))
         return after, torch.ones(len(state), device=state.device), done
+
+    def balance(self, state: Tensor) -> Tensor:
+        """Actions (N,) int64 of an expert that keeps the pole up: a linear rule on states (N, 4)."""
+        return (state @ torch.tensor([0.05, 0.2, 1.0, 0.4], device=state.device) > 0).long()
 
 
 ENVIRONMENTS = {"grid5": Grid5, "lqr1": Lqr1, "cart": Cart}

@@ -69,6 +69,6 @@ def tok12_oracle() -> Language:
 
 @cache
 def tok12() -> Dataset:
-    """16,384 strings x (N, 12) int64 over 8 tokens."""
-    x = tok12_oracle().sample(COUNT, torch.Generator().manual_seed(1))
-    return Dataset("tok12", {"x": x})
+    """16,384 strings x (N, 12) int64 over 8 tokens; `held_out` holds 2,048 others."""
+    x = tok12_oracle().sample(COUNT + 2_048, torch.Generator().manual_seed(1))
+    return Dataset("tok12", {"x": x[:COUNT]}, held_out=Dataset("tok12 held out", {"x": x[COUNT:]}))

@@ -27,18 +27,27 @@ def tones64() -> Dataset:
     """8,192 waveforms x (N, 1, 64) float32 in [-1, 1], and "noisy" (N, 1, 64), the same with Gaussian noise of deviation 0.2.
 
     "y" is the speaker (pitch, 4), "content" the envelope (4), both (N,) int64; "envelope" (N, 1, 64). Phase and loudness vary.
+    Parts "speaker0" to "speaker3" hold the rows of one speaker each; `held_out` holds 1,024 other waveforms.
     """
-    generator = torch.Generator().manual_seed(64)
-    y = torch.randint(4, (COUNT,), generator=generator)
-    content = torch.randint(4, (COUNT,), generator=generator)
-    phase = 2 * math.pi * torch.rand(COUNT, 1, generator=generator)
-    loudness = 0.7 + 0.3 * torch.rand(COUNT, 1, generator=generator)
+    columns = _columns(COUNT, 64)
+    speakers = {f"speaker{k}": {key: value[columns["y"] == k] for key, value in columns.items()} for k in range(len(CYCLES))}
+    parts = {key: Dataset(f"tones64 {key}", rows, classes=4) for key, rows in speakers.items()}
+    held_out = Dataset("tones64 held out", _columns(1_024, 65), classes=4)
+    return Dataset("tones64", columns, classes=4, held_out=held_out, parts=parts)
+
+
+def _columns(count: int, seed: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randint(4, (count,), generator=generator)
+    content = torch.randint(4, (count,), generator=generator)
+    phase = 2 * math.pi * torch.rand(count, 1, generator=generator)
+    loudness = 0.7 + 0.3 * torch.rand(count, 1, generator=generator)
     t = torch.arange(LENGTH) / LENGTH
     envelope = loudness * _envelopes()[content]
     x = envelope * torch.sin(2 * math.pi * torch.tensor(CYCLES)[y][:, None] * t + phase)
-    noisy = x + NOISE * torch.randn(COUNT, LENGTH, generator=generator)
+    noisy = x + NOISE * torch.randn(count, LENGTH, generator=generator)
     waves = {"x": x[:, None], "noisy": noisy[:, None], "envelope": envelope[:, None]}
-    return Dataset("tones64", {**waves, "y": y, "content": content}, classes=4)
+    return {**waves, "y": y, "content": content}
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,20 @@ def silhouette(voxels: Tensor) -> Tensor:
     return voxels.amax(2)
 
 
-def _draw(side: int, count: int, seed: int) -> Dataset:
+def iou(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union (N,) of voxels a and b (N, 1, S, S, S), full where above 0; 0 where both are empty."""
+    a, b = a.flatten(1) > 0, b.flatten(1) > 0
+    return (a & b).sum(1) / (a | b).sum(1).clamp(min=1)
+
+
+def _columns(side: int, count: int, seed: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     y = torch.randint(3, (count,), generator=generator)
     radius = side * (0.20 + 0.15 * torch.rand(count, generator=generator))
     margin = 1.15 * radius
     centre = margin[:, None] + (side - 2 * margin[:, None]) * torch.rand(count, 3, generator=generator)
+    # No silhouette tells the depth, and systems are asked for voxels given a silhouette.
+    centre[:, 0] = side / 2
     axis = torch.arange(side) + 0.5
     dz = (axis[:, None, None] - centre[:, 0, None, None, None]).abs()
     dy = (axis[:, None] - centre[:, 1, None, None, None]).abs()
@@ -35,19 +43,37 @@ def _draw(side: int, count: int, seed: int) -> Dataset:
     cross = (far <= 1.15 * r) & (middle <= (0.35 * r).clamp(min=0.51))
     x = torch.stack([far <= r, ball, cross], 1)[torch.arange(count), y]
     voxels = x[:, None].to(torch.uint8) * 255
-    return Dataset(f"vox{side}", {"x": voxels, "silhouette": silhouette(voxels), "y": y, "radius": radius}, classes=3)
+    return {"x": voxels, "silhouette": silhouette(voxels), "y": y, "radius": radius}
+
+
+def _dataset(side: int, count: int) -> Dataset:
+    name = f"vox{side}"
+    columns = _columns(side, count, 30 + side)
+    ball = columns["y"] == SHAPES.index("ball")
+    views = torch.cat([columns["x"].amax(axis) for axis in (2, 3, 4)])
+    parts = {
+        "balls": Dataset(f"{name} balls", {key: value[ball] for key, value in columns.items() if key != "y"}),
+        "views": Dataset(f"{name} views", {"x": views}),
+    }
+    held_out = Dataset(f"{name} held out", _columns(side, count // 8, 330 + side), classes=3)
+    return Dataset(name, columns, classes=3, held_out=held_out, parts=parts)
 
 
 @cache
 def vox8() -> Dataset:
-    """8,192 shapes x (N, 1, 8, 8, 8) uint8, full or empty; "silhouette" (N, 1, 8, 8); y: box, ball, cross; "radius" (N,)."""
-    return _draw(8, 8_192, 38)
+    """8,192 shapes x (N, 1, 8, 8, 8) uint8, full or empty: depth, height, width; y: box, ball, cross.
+
+    Their centres lie anywhere in the middle plane. "silhouette" (N, 1, 8, 8) uint8 along the depth; "radius" (N,) float32 in voxels.
+    Parts: "balls", the balls alone, and "views", x (3 N, 1, 8, 8), the silhouettes along each of the three axes without the shapes.
+    `held_out` holds 1,024 other shapes.
+    """
+    return _dataset(8, 8_192)
 
 
 @cache
 def vox16() -> Dataset:
-    """2,048 shapes x (N, 1, 16, 16, 16), otherwise as `vox8`."""
-    return _draw(16, 2_048, 316)
+    """2,048 shapes x (N, 1, 16, 16, 16), 256 held out, otherwise as `vox8`."""
+    return _dataset(16, 2_048)
 
 
 @dataclass(frozen=True, eq=False)
