@@ -57,16 +57,27 @@ def render(factors: dict[str, Tensor], shift: Tensor) -> Tensor:
     return _over(canvas, FRAME, ring * factors["glasses"][:, None, None])
 
 
+def draw(count: int, seed: int) -> dict[str, Tensor]:
+    """Columns of `faces16` for `count` faces."""
+    generator = torch.Generator().manual_seed(seed)
+    factors = {name: torch.randint(size, (count,), generator=generator) for name, size in FACTORS.items()}
+    image = render(factors, torch.rand(count, 2, generator=generator) - 0.5)
+    return {"x": (255 * image).round().to(torch.uint8), "y": factors["identity"], **factors}
+
+
 @cache
 def faces16() -> Dataset:
     """8,192 images x (N, 3, 16, 16): identity × pose × age × glasses × smile, up to half a pixel off the centre.
 
-    "identity" (8), "pose" (5), "age" (4), "glasses" (2) and "smile" (2) are (N,) int64 columns; "y" is the identity.
+    "identity" (8), "pose" (5), "age" (4), "glasses" (2) and "smile" (2) are (N,) int64 columns; "y" is the identity. Parts with
+    the rows of one kind: "glasses" and "bare", "identity0" to "identity7". `held_out` holds 2,048 other faces.
     """
-    generator = torch.Generator().manual_seed(23)
-    factors = {name: torch.randint(size, (COUNT,), generator=generator) for name, size in FACTORS.items()}
-    image = render(factors, torch.rand(COUNT, 2, generator=generator) - 0.5)
-    return Dataset("faces16", {"x": (255 * image).round().to(torch.uint8), "y": factors["identity"], **factors}, classes=8)
+    columns = draw(COUNT, 23)
+    kinds = {"bare": columns["glasses"] == 0, "glasses": columns["glasses"] == 1}
+    kinds |= {f"identity{k}": columns["identity"] == k for k in range(8)}
+    rows = {kind: {key: value[chosen] for key, value in columns.items()} for kind, chosen in kinds.items()}
+    parts = {kind: Dataset(f"faces16 {kind}", fields, classes=8) for kind, fields in rows.items()}
+    return Dataset("faces16", columns, classes=8, held_out=Dataset("faces16 held out", draw(2_048, 24), classes=8), parts=parts)
 
 
 def _body() -> nn.Module:

@@ -63,7 +63,7 @@ def _dataset(side: int, count: int) -> Dataset:
 def vox8() -> Dataset:
     """8,192 shapes x (N, 1, 8, 8, 8) uint8, full or empty: depth, height, width; y: box, ball, cross.
 
-    Their centres lie anywhere in the middle plane. "silhouette" (N, 1, 8, 8) uint8 along the depth; "radius" (N,) float32 in voxels.
+    Their centres lie anywhere in the middle plane. "silhouette" (N, 1, 8, 8) uint8 along the depth; "radius" (N,) float32.
     Parts: "balls", the balls alone, and "views", x (3 N, 1, 8, 8), the silhouettes along each of the three axes without the shapes.
     `held_out` holds 1,024 other shapes.
     """

@@ -7,11 +7,13 @@ from gancore import data
 
 
 def test_gauss1d():
-    columns = data.load("gauss1d:2.0").fields
-    for key, mean in (("x", 0.0), ("other", 2.0)):
-        assert columns[key].mean().item() == pytest.approx(mean, abs=0.02)
-        assert columns[key].std().item() == pytest.approx(1, abs=0.02)
-    assert torch.corrcoef(torch.cat([columns["x"], columns["other"]], 1).T)[0, 1].abs() < 0.02
+    dataset = data.load("gauss1d:2.0")
+    both = [dataset.fields["x"], dataset.parts["other"].fields["x"]]
+    for x, mean in zip(both, (0.0, 2.0), strict=True):
+        assert x.shape == (65_536, 1)
+        assert x.mean().item() == pytest.approx(mean, abs=0.02)
+        assert x.std().item() == pytest.approx(1, abs=0.02)
+    assert torch.corrcoef(torch.cat(both, 1).T)[0, 1].abs() < 0.02
     assert data.load("gauss1d").name == "gauss1d:1"
 
 
@@ -27,22 +29,22 @@ def test_bimodal1d():
 
 
 def test_lines():
-    columns = data.load("lines:0.5").fields
-    assert columns["x"][:, 0].unique().tolist() == [0]
-    assert columns["other"][:, 0].unique().tolist() == [0.5]
-    for key in columns:
-        u = columns[key][:, 1]
+    dataset = data.load("lines:0.5")
+    both = [dataset.fields["x"], dataset.parts["other"].fields["x"]]
+    assert both[0][:, 0].unique().tolist() == [0]
+    assert both[1][:, 0].unique().tolist() == [0.5]
+    for u in (both[0][:, 1], both[1][:, 1]):
         assert 0 <= u.min() < 0.01
         assert 0.99 < u.max() <= 1
         assert u.mean().item() == pytest.approx(0.5, abs=0.01)
-    assert torch.corrcoef(torch.stack([columns["x"][:, 1], columns["other"][:, 1]]))[0, 1].abs() < 0.02
+    assert torch.corrcoef(torch.stack([both[0][:, 1], both[1][:, 1]]))[0, 1].abs() < 0.02
 
 
 @pytest.mark.parametrize("angle", [0.0, 35.0, 90.0])
 def test_moons(angle):
     dataset = data.load(f"moons:{angle}")
     x, y = dataset.fields["x"], dataset.fields["y"]
-    target, target_y = dataset.fields["target"], dataset.fields["target_y"]
+    target, target_y = dataset.parts["target"].fields["x"], dataset.parts["target"].fields["y"]
     assert x.mean(0).abs().max() < 0.03
     turn = torch.deg2rad(torch.tensor(-angle))
     back = target @ torch.tensor([[turn.cos(), turn.sin()], [-turn.sin(), turn.cos()]])
@@ -55,5 +57,8 @@ def test_moons(angle):
     if angle == 90:  # counter-clockwise: the middle of the upper moon, up and to the left, comes to lie down and to the left
         assert target[target_y == 0].mean(0)[0] < -0.2
         assert target[target_y == 0].mean(0)[1] < -0.3
-    assert len(dataset.held_out) == 4_096
+    assert len(target) == len(x) == 8_192
+    assert len(dataset.held_out) == len(dataset.held_out.parts["target"]) == 4_096
+    assert dataset.parts["labelled"].fields["y"].bincount().tolist() == [3, 3]
+    assert len(dataset.parts["unlabelled"]) == 1_000
     assert not torch.equal(dataset.held_out.fields["x"], x[:4_096])
