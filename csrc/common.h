@@ -6,11 +6,12 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
-#include <cmath>
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 #include <optional>
+#include <type_traits>
 
 // One copy of a function for each x86 level; the loader picks one. Everything called inside must be GANCORE_INLINE,
 // since an ordinary call would leave the chosen instruction set.
@@ -75,47 +76,56 @@ GANCORE_INLINE void store(Half& to, float x) {
   to.v = uint16_t(sign | (a >= (143u << 23) ? large : finite));
 }
 
-// exp(x) - 1 = 2^k p + (2^k - 1) with p = expm1(r), r = x - k ln 2: accurate near 0 and for large negative x.
-template <class T> struct Power { T scale, p; };
+template <class T> using Word = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
 
+// |x| at most bound; NaN too. Of a float comparison's branches g++ would specialise all that follows, and compute it for each.
+template <class T> GANCORE_INLINE T bounded(T x, T bound) {
+  constexpr Word<T> sign = Word<T>(1) << (8 * sizeof(T) - 1);
+  const Word<T> magnitude = bits<Word<T>>(x) & ~sign;
+  return bits<T>(std::min(magnitude, bits<Word<T>>(bound)) | (bits<Word<T>>(x) & sign));
+}
+
+// y, or NaN where x is.
+template <class T> GANCORE_INLINE T nan_as(T y, T x) { return bits<T>(bits<Word<T>>(y) | -Word<T>(x != x)); }
+
+// exp(x) - 1 = 2^k p + (2^k - 1) with p = expm1(r), r = x - k ln 2: accurate near 0 and for large negative x.
+template <class T> struct Power { std::make_signed_t<Word<T>> k; T p; };
+
+// Adding 1.5 * 2^23 rounds, and leaves k in the low bits.
 GANCORE_INLINE Power<float> reduce(float x) {
-  const float k = std::nearbyint(x * 1.44269504f);
+  const float shifted = x * 1.44269504f + 0x1.8p23f, k = shifted - 0x1.8p23f;
   const float r = (x - k * 0.693145752f) - k * 1.42860677e-6f;
   float p = 1.f / 5040;
   p = p * r + 1.f / 720, p = p * r + 1.f / 120, p = p * r + 1.f / 24, p = p * r + 1.f / 6, p = p * r + 0.5f;
-  return {bits<float>(uint32_t(int32_t(k) + 127) << 23), p * r * r + r};
+  return {bits<int32_t>(shifted) - bits<int32_t>(0x1.8p23f), p * r * r + r};
 }
 
 GANCORE_INLINE Power<double> reduce(double x) {
-  const double k = std::nearbyint(x * 1.4426950408889634);
+  const double shifted = x * 1.4426950408889634 + 0x1.8p52, k = shifted - 0x1.8p52;
   const double r = (x - k * 0.69314718036912382) - k * 1.9082149292705877e-10;
   double p = 1. / 6227020800;
   p = p * r + 1. / 479001600, p = p * r + 1. / 39916800, p = p * r + 1. / 3628800, p = p * r + 1. / 362880;
   p = p * r + 1. / 40320, p = p * r + 1. / 5040, p = p * r + 1. / 720, p = p * r + 1. / 120, p = p * r + 1. / 24;
   p = p * r + 1. / 6, p = p * r + 0.5;
-  return {bits<double>(uint64_t(int64_t(k) + 1023) << 52), p * r * r + r};
+  return {bits<int64_t>(shifted) - bits<int64_t>(0x1.8p52), p * r * r + r};
 }
 
-template <class T> constexpr T kExpMax = sizeof(T) == 4 ? T(88.3) : T(709.4);
-template <class T> constexpr T kExpMin = sizeof(T) == 4 ? T(-87.3) : T(-708.3);
+GANCORE_INLINE float power_of_two(int32_t k) { return bits<float>(uint32_t(k + 127) << 23); }
+GANCORE_INLINE double power_of_two(int64_t k) { return bits<double>(uint64_t(k + 1023) << 52); }
 
-template <class T> GANCORE_INLINE T bounded(T x) {
-  const T low = x > kExpMin<T> ? x : kExpMin<T>;  // NaN becomes a bound here and is put back by the callers
-  return low < kExpMax<T> ? low : kExpMax<T>;
-}
-
+// 2^k in two factors, so that infinity and zero are reached by multiplication.
 template <class T> GANCORE_INLINE T exp_(T x) {
-  const Power<T> e = reduce(bounded(x));
-  const T y = e.scale * e.p + e.scale;
-  const T in_range = x > kExpMax<T> ? std::numeric_limits<T>::infinity() : (x < kExpMin<T> ? T(0) : y);
-  return x != x ? x : in_range;
+  const auto e = reduce(bounded(x, sizeof(T) == 4 ? T(104) : T(746)));
+  const auto half = e.k >> 1;
+  const T scale = power_of_two(half);
+  return nan_as((scale * e.p + scale) * power_of_two(e.k - half), x);
 }
 
+// For x <= 0; some number above.
 template <class T> GANCORE_INLINE T expm1_(T x) {
-  const Power<T> e = reduce(bounded(x));
-  const T y = e.scale * e.p + (e.scale - T(1));
-  const T in_range = x > kExpMax<T> ? std::numeric_limits<T>::infinity() : y;
-  return x != x ? x : in_range;
+  const auto e = reduce(bounded(x, sizeof(T) == 4 ? T(87) : T(708)));
+  const T scale = power_of_two(e.k);
+  return nan_as(scale * e.p + (scale - T(1)), x);
 }
 
 template <class T> GANCORE_INLINE T sigmoid_(T x) { return T(1) / (T(1) + exp_(-x)); }

@@ -26,7 +26,7 @@ from torch.library import custom_op
 
 from gancore.kernels import _activations, _check, _dispatch, _layout, _native, _triton
 from gancore.kernels._activations import ACTS
-from gancore.kernels._grad import not_offered
+from gancore.kernels._grad import direct, not_offered
 from gancore.kernels._ranges import ranged
 from gancore.kernels._spec import HALF, Ahead, Bad, Bench, Sample, Spec
 from gancore.kernels._triton import jit, tl
@@ -127,28 +127,27 @@ def _run(form: Form, ref: Tensor, b: Tensor | None, *gradients: Tensor, from_out
     channels, inner = _layout.channels(out, form.dim) if add_up or b is not None else (1, 1)
     b = b if b is None else b.contiguous()
     body = _launch_native if form.impl == "native" else _launch_triton
-    partial = body(form, dense, b, out, channels, inner, from_output, add_up)
-    return out, out.new_empty(0) if partial is None else partial.sum(0).to(out.dtype)
+    return out, body(form, dense, b, out, channels, inner, from_output, add_up)
+
+
+_NUMBERS = {act: number for number, act in enumerate(ACTS)}
 
 
 def _launch_native(
     form: Form, dense: list[Tensor], b: Tensor | None, out: Tensor, channels: int, inner: int, from_output: bool, add_up: bool
-) -> Tensor | None:
+) -> Tensor:
     ref, *gradients = dense
     dy, ddx = (*gradients, None, None)[:2]
-    # The number of chunks depends on the size alone, so that sums have the same bits on any number of threads.
-    chunks = min(64, math.ceil(out.numel() / 16384))
-    partial = torch.zeros(chunks, channels, dtype=torch.float64) if add_up else None
+    db = out.new_empty(channels) if add_up else None
     clamp = math.inf if form.clamp is None else form.clamp
-    act = list(ACTS).index(form.act)
-    numbers = (channels, inner, act, len(gradients), from_output, form.slope, form.gain, clamp)
-    _native.op("bias_act_native")(ref, b, dy, ddx, out, partial, *numbers)
-    return partial
+    numbers = (channels, inner, _NUMBERS[form.act], len(gradients), from_output, form.slope, form.gain, clamp)
+    _native.op("bias_act_native")(ref, b, dy, ddx, out, db, *numbers)
+    return out.new_empty(0) if db is None else db
 
 
 def _launch_triton(
     form: Form, dense: list[Tensor], b: Tensor | None, out: Tensor, channels: int, inner: int, from_output: bool, add_up: bool
-) -> Tensor | None:
+) -> Tensor:
     ref, *gradients = dense
     dy, ddx = (*gradients, ref, ref)[:2]
     columns = 1 if inner > 1 else min(128, 1 << (channels - 1).bit_length())
@@ -165,7 +164,7 @@ def _launch_triton(
         ACT=form.act, ORDER=len(gradients), FROM_OUTPUT=from_output, BIAS=b is not None, CLAMP=form.clamp is not None,
         SUM=add_up, WIDE=inner + height >= 1 << 31, TILES=tiles, ROWS=height, COLS=columns,
     )  # fmt: skip
-    return partial
+    return out.new_empty(0) if partial is None else partial.sum(0).to(out.dtype)
 
 
 @custom_op("gancore::bias_act", mutates_args=())
@@ -211,13 +210,13 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.form = Form(*form)
     row = ACTS[ctx.form.act]
     # Of a clamped, vanishing or folded output the input cannot be told.
-    ctx.from_output = row.from_output and ctx.form.clamp is None and ctx.form.gain != 0 and ctx.form.slope >= 0
+    ctx.from_output = row.from_output and ctx.form.clamp is None and abs(ctx.form.gain) > 1e-30 and ctx.form.slope >= 0
     ctx.save_for_backward(*((output, None) if ctx.from_output else (x, b)))
 
 
 def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     needs_b = ctx.needs_input_grad[1]
-    dx, db = _grad(dy, *ctx.saved_tensors, ctx.from_output, needs_b, *ctx.form)
+    dx, db = _first(dy, *ctx.saved_tensors, ctx.from_output, needs_b, *ctx.form)
     return dx, db if needs_b else None, *[None] * len(ctx.form)
 
 
@@ -237,14 +236,14 @@ def _grad_backward(ctx: Any, ddx: Tensor | None, ddb: Tensor | None) -> tuple[Te
         v = spread.expand_as(ref) if ddx is None else ddx + spread
     g_dy = g_ref = g_b = None
     if v is not None and needs_dy:
-        g_dy = _grad(v, ref, b, ctx.from_output, False, *ctx.form)[0]
+        g_dy = _first(v, ref, b, ctx.from_output, False, *ctx.form)[0]
     if v is not None and ACTS[ctx.form.act].smooth and (needs_ref or needs_b):
         g_ref, g_b = _grad2(v, dy, ref, b, ctx.from_output, needs_b, *ctx.form)
     return g_dy, g_ref, g_b if needs_b else None, *[None] * (2 + len(ctx.form))
 
 
-_forward.register_autograd(_backward, setup_context=_keep)
-_grad.register_autograd(_grad_backward, setup_context=_keep_grad)
+_value = direct(_forward, _keep, _backward)
+_first = direct(_grad, _keep_grad, _grad_backward)
 not_offered(_grad2, "the third derivative of bias_act with a smooth activation")
 
 
@@ -298,7 +297,7 @@ def bias_act(
     body = _dispatch.choose(SPEC, impl, x, f"{act}/{_dispatch.size_class(x.numel())}")
     if body == "reference":
         return reference(x, b, dim, act, slope, factor, bound)
-    return _forward(x, b, dim, act, slope, factor, bound, body)
+    return _value(x, b, dim, act, slope, factor, bound, body)
 
 
 def _draw(shape: tuple[int, ...], dim: int = 1, bias: bool = True) -> Callable[[Generator], dict[str, Tensor]]:
