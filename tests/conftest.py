@@ -33,7 +33,7 @@ def poisoned() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-AREAS = ("tests/recipes", "tests/gancore/test_recipes", "tests/gancore/data", "tests/gancore", "tests/kernels/test_aot", "tests/kernels")
+_AREAS = ("recipes", "gancore/test_recipes", "gancore/data", "gancore", "kernels/test_aot", "kernels", "")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -42,7 +42,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for reports in terminalreporter.stats.values():
         for report in reports:
             if isinstance(report, pytest.TestReport):
-                area = next((a for a in AREAS if report.nodeid.startswith(a)), "tests")
+                area = next(a for a in _AREAS if report.nodeid.startswith(f"tests/{a}")) or "others"
                 spent[area] = spent.get(area, 0.0) + report.duration
     line = ", ".join(f"{area} {seconds:.0f} s" for area, seconds in sorted(spent.items(), key=lambda pair: -pair[1]))
     terminalreporter.write_line(f"time by area: {line}")
