@@ -14,6 +14,11 @@ Sampler = Callable[[int], Tensor]
 _REAL = 10_000
 
 
+def tensor_of(samples: Tensor | dict[str, Tensor]) -> Tensor:
+    """The samples themselves, where a recipe draws several columns."""
+    return samples if isinstance(samples, Tensor) else samples["x"]
+
+
 def judge(dataset: Dataset) -> Any | None:
     """The oracle of a toy set, None for a set that has none."""
     try:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from gancore import checkpoint, evaluation, figures
 from gancore.core import UsageError
@@ -52,21 +51,11 @@ def sample_picture(run: "Run", count: int = 0, seed: int = 0, **conditions: Any)
 
     count: 0 for as many as suit the kind of data.
     """
-    columns = classes_of(run) or _COLUMNS
+    columns = run.classes or _COLUMNS
     flat = len(run.data.shape) == 1
-    samples = tensor_of(run.sample(count or (_POINTS if flat else _ROWS * columns), seed, **conditions))
-    labels = torch.arange(len(samples)) % columns if classes_of(run) and not conditions else None
+    samples = evaluation.tensor_of(run.sample(count or (_POINTS if flat else _ROWS * columns), seed, **conditions))
+    labels = torch.arange(len(samples)) % columns if run.classes and not conditions else None
     return figures.sample_picture(samples, run.data.all()["x"], columns=columns, labels=labels)
-
-
-def classes_of(run: "Run") -> int:
-    """Number of classes that the run's generator is conditioned on, 0 for none."""
-    return getattr(run.nets["G"], "classes", 0) if "G" in run.nets else 0
-
-
-def tensor_of(samples: Tensor | dict[str, Tensor]) -> Tensor:
-    """The samples themselves, where a recipe draws several columns."""
-    return samples if isinstance(samples, Tensor) else samples["x"]
 
 
 def finish(run: "Run") -> dict[str, Path]:

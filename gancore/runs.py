@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gancore import checkpoint, data, environment, evaluation, outputs
+from gancore import checkpoint, data, environment, evaluation
 from gancore.arguments import split
 from gancore.core import DataError, DataSpec, Entry, Nets, Options, UsageError
 from gancore.core.registry import ENTRIES
@@ -47,6 +47,11 @@ class Run:
         """All players, averages in place of the trained ones where they are kept."""
         return self.trainer.average.nets
 
+    @property
+    def classes(self) -> int:
+        """Number of classes that the generator is conditioned on, 0 for none."""
+        return getattr(self.nets["G"], "classes", 0) if "G" in self.nets else 0
+
     def sample(self, n: int, seed: int = 0, **conditions: Any) -> Tensor | dict[str, Tensor]:
         """n samples from the averaged generator: images (n, C, H, W) in [-1, 1], other data in its own shape.
 
@@ -61,7 +66,7 @@ class Run:
             return self.recipe.sample(self.nets, n, self.trainer.state, **conditions)
 
     def _labels(self, n: int, y: Any) -> Tensor:
-        count = outputs.classes_of(self)
+        count = self.classes
         if not count:
             raise UsageError(f"{self.entry.id} is not conditional: its samples take no label y")
         labels = torch.as_tensor(y, device=self.device).expand(n)
@@ -76,13 +81,13 @@ class Run:
         """
         with self._seeded(seed):
             if metrics:
-                return evaluation.measure(metrics, _tensor(self.sample(count, seed)), self.data, seed)
+                return evaluation.measure(metrics, evaluation.tensor_of(self.sample(count, seed)), self.data, seed)
             if self.recipe.evaluate is not None:
                 with inference(self.nets):
                     return self.recipe.evaluate(self.nets, self.data, self.trainer.state)
             if self.recipe.sample is None:
                 return {}
-            return evaluation.scores(lambda n: _tensor(self.sample(n, seed)), self.data, count)
+            return evaluation.scores(lambda n: evaluation.tensor_of(self.sample(n, seed)), self.data, count)
 
     @contextlib.contextmanager
     def _seeded(self, seed: int) -> Iterator[None]:
@@ -182,6 +187,8 @@ def train(name: str, *listeners: Listener, **arguments: Any) -> Run:
     """
     if not arguments.get("out"):
         return open_run(name, **arguments).train(*listeners)
+    from gancore import outputs  # pictures and pages: what writes nothing does not load them
+
     outputs.require()
     run = open_run(name, **arguments).train(outputs.write_pictures, *listeners)
     outputs.finish(run)
@@ -345,7 +352,3 @@ def _writing(path: Path, mode: str) -> Iterator[Any]:
             yield file
     except OSError as error:
         raise checkpoint.OutputError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _tensor(samples: Tensor | dict[str, Tensor]) -> Tensor:
-    return samples if isinstance(samples, Tensor) else samples["x"]

@@ -21,8 +21,9 @@ def sample(run: Path, count: int, seed: int, out: Path, label: int | None) -> No
     """Draw samples from the averaged generator of RUN."""
     from gancore.checkpoint import write_atomic
     from gancore.core import UsageError
+    from gancore.evaluation import tensor_of
     from gancore.figures import save_png
-    from gancore.outputs import sample_picture, tensor_of
+    from gancore.outputs import sample_picture
     from gancore.runs import load
 
     if out.suffix not in (".png", ".npy"):

@@ -17,11 +17,26 @@ _COMMANDS = {"recipe": "gancore train", "demo": "gancore demo", "metric": "ganco
 
 
 @cache
+def _modules() -> list[str]:
+    packages = [importlib.import_module(name) for name in (__name__, "gancore.metrics")]
+    return [found.name for p in packages for found in pkgutil.walk_packages(p.__path__, p.__name__ + ".") if not found.ispkg]
+
+
+@cache
 def _discover() -> None:
-    for package in (__name__, "gancore.metrics"):
-        found = importlib.import_module(package)
-        for module in pkgutil.walk_packages(found.__path__, package + "."):
-            importlib.import_module(module.name)
+    for module in _modules():
+        importlib.import_module(module)
+
+
+def _find(id: str) -> Entry | None:
+    """The entry of an id. Its own file alone is imported where the file has its name, so that a run depends on no other recipe."""
+    if id not in ENTRIES:
+        for module in _modules():
+            if module.rpartition(".")[2] == id.replace("-", "_"):
+                importlib.import_module(module)
+    if id not in ENTRIES:
+        _discover()
+    return ENTRIES.get(id)
 
 
 def names(kind: str | None = None) -> list[str]:
@@ -37,8 +52,7 @@ def get(name: str, kind: str | None = None) -> Entry:
     """
     if name.endswith(".py"):
         return _from_file(Path(name))
-    _discover()
-    entry = ENTRIES.get(name.replace("_", "-"))
+    entry = _find(name.replace("_", "-"))
     if entry is None:
         near = difflib.get_close_matches(name, names(kind), n=3, cutoff=0.4)
         hint = f"; did you mean {' or '.join(near)}?" if near else "; `gancore list` shows them all"
