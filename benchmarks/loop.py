@@ -105,7 +105,7 @@ def measure(pairs: int, steps: int, options: Options) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=60)
+    parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--steps", type=int, default=5)
     arguments = parser.parse_args()
     options = Options(data="digits", size=16, width=32, steps=1_000_000)
