@@ -50,6 +50,10 @@ def filled(text: str) -> str:
     return text
 
 
-if __name__ == "__main__":
+def main() -> None:
     path = ROOT / "README.md"
     path.write_text(filled(path.read_text()))
+
+
+if __name__ == "__main__":
+    main()
