@@ -8,8 +8,9 @@ import torch
 
 import gancore
 from gancore import evaluation
-from gancore.core import Nets
-from gancore.runs import Run, open_run
+from gancore.core import Nets, Options, Recipe
+from gancore.recipes import get
+from gancore.runs import Run
 from tests.accept import RING, Clause, at_least, at_most, quiet, ring
 
 
@@ -20,11 +21,15 @@ def accept(seed: int) -> list[Clause]:
 
 def controls(seed: int) -> list[Clause]:
     """The critic is told another label than G was, so nothing ties what G draws to what it was asked."""
-    options = quiet({**RING, "steps": 1000})
-    run = open_run("cgan", seed=seed, **options)
-    stage = run.recipe.stages[0]
-    phases = [replace(phase, loss=_permuted(phase.loss)) for phase in stage.phases]
-    run.trainer._losses = {phase.name: phase.loss for phase in phases}
+    settings = quiet({**RING, "steps": 1000, "seed": seed})
+    rate = settings.pop("lr")
+
+    def apart() -> Recipe:
+        recipe = get("cgan").function(lr=rate)
+        (stage,) = recipe.stages
+        return replace(recipe, stages=[replace(stage, phases=[replace(p, loss=_permuted(p.loss)) for p in stage.phases])])
+
+    run = Run(replace(get("cgan"), function=apart), Options(**settings), {})
     return [at_most("control: accuracy with permuted labels", accuracy(run.train()), 0.25)]
 
 
