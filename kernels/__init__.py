@@ -10,6 +10,21 @@ if __name__ != "gancore.kernels":
 
 if TYPE_CHECKING:  # what a type checker sees of the loop below
     from gancore.kernels.bias_act import bias_act as bias_act
+    from gancore.kernels.kernel_sums import Kernel as Kernel
+    from gancore.kernels.kernel_sums import MMDTest as MMDTest
+    from gancore.kernels.kernel_sums import energy as energy
+    from gancore.kernels.kernel_sums import gaussian as gaussian
+    from gancore.kernels.kernel_sums import inverse_multiquadric as inverse_multiquadric
+    from gancore.kernels.kernel_sums import kernel_dot as kernel_dot
+    from gancore.kernels.kernel_sums import kernel_matrix as kernel_matrix
+    from gancore.kernels.kernel_sums import laplacian as laplacian
+    from gancore.kernels.kernel_sums import linear as linear
+    from gancore.kernels.kernel_sums import median_bandwidth as median_bandwidth
+    from gancore.kernels.kernel_sums import mmd2 as mmd2
+    from gancore.kernels.kernel_sums import mmd_test as mmd_test
+    from gancore.kernels.kernel_sums import polynomial as polynomial
+    from gancore.kernels.kernel_sums import rational_quadratic as rational_quadratic
+    from gancore.kernels.kernel_sums import witness as witness
 
 from gancore.kernels._ranges import profile_ranges
 from gancore.kernels._spec import modules
