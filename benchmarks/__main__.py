@@ -1,8 +1,7 @@
-"""`make bench`: every benchmark in turn, each writing its file under benchmarks/results/, then the README's tables from them."""
+"""`make bench`: every benchmark in turn, each writing its files, then the README's tables from them."""
 
-from gancore.benchmarks import dispatch, loop, tables
+from gancore.benchmarks import suite, tables
 
 if __name__ == "__main__":
-    loop.main()
-    dispatch.main()
+    suite.everything()
     tables.main()

@@ -13,7 +13,7 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -22,11 +22,14 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from gancore.benchmarks.suite import Asked, Table
+from gancore.core import UsageError
 from gancore.kernels import _dispatch
 from gancore.kernels._spec import Bench, Spec, specs
 
 RESULTS = Path(__file__).resolve().parent / "results"
 MARGIN = 0.97
+SECONDS = 0.15
 DTYPES = (torch.float32, torch.bfloat16)
 
 
@@ -119,27 +122,57 @@ def write_table() -> None:
     _dispatch.TABLE.write_text(json.dumps(choices(results()), indent=0) + "\n")
 
 
+def measure_all(names: Sequence[str], seconds: float, threads: int, say: Callable[[str], None] = print) -> list[dict[str, Any]]:
+    """Rows of these operators, `seconds` for each measurement."""
+    torch.set_num_threads(threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    rows = []
+    for spec in [spec for name, spec in specs().items() if name in names]:
+        for bench, dtype in product(spec.bench, DTYPES):
+            rows.append({**measure(spec, bench, dtype, device, seconds), **environment()})
+            times = (f"{b} {t[0] * 1e6:.0f} / {t[1] * 1e6:.0f} us" for b, t in rows[-1]["seconds"].items())
+            say(f"{rows[-1]['key']} {', '.join(times)}")
+    return rows
+
+
+def write(rows: list[dict[str, Any]], keep: Sequence[str] = ()) -> None:
+    """Write this device's results and the table. keep: operators whose rows stay as the file has them."""
+    path = RESULTS / f"dispatch-{environment()['device'].replace(' ', '-')}.json"
+    old = json.loads(path.read_text())["rows"] if keep and path.exists() else []
+    kept = [row for row in old if row["key"].split("/")[0] in keep]
+    RESULTS.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"rows": [*kept, *rows]}, indent=1) + "\n")
+    write_table()
+
+
+def bench(asked: Asked, say: Callable[[str], None] = print) -> Table:
+    """What `python -m benchmarks.dispatch` does: rows are operators, a quick run writes nothing."""
+    if unknown := [name for name in asked.rows if name not in specs()]:
+        raise UsageError(f"there is no operator {unknown[0]!r}; there are {', '.join(specs())}")
+    if asked.out:
+        raise UsageError("dispatch writes the table that gancore follows, nowhere else: leave --out out")
+    if asked.table:
+        write_table()
+    else:
+        rows = measure_all(asked.rows or list(specs()), 0.02 if asked.quick else SECONDS, 1, say)
+        if not asked.quick:
+            write(rows, [name for name in specs() if asked.rows and name not in asked.rows])
+    return ("key", "fastest"), list(choices(rows if asked.quick and not asked.table else results()).items())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", action="store_true", help="only write the table from the committed results")
-    parser.add_argument("--seconds", type=float, default=0.15, help="time for each measurement")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="time for each measurement")
     parser.add_argument("--only", choices=sorted(specs()), help="measure this operator and keep the rows of the others")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    if not options.table:
-        torch.set_num_threads(options.threads)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        path = RESULTS / f"dispatch-{environment()['device'].replace(' ', '-')}.json"
-        kept = json.loads(path.read_text())["rows"] if options.only and path.exists() else []
-        rows = [row for row in kept if row["key"].split("/")[0] != options.only]
-        for spec in [spec for name, spec in specs().items() if options.only in (None, name)]:
-            for bench, dtype in product(spec.bench, DTYPES):
-                rows.append({**measure(spec, bench, dtype, device, options.seconds), **environment()})
-                times = (f"{b} {t[0] * 1e6:.0f} / {t[1] * 1e6:.0f} us" for b, t in rows[-1]["seconds"].items())
-                print(rows[-1]["key"], ", ".join(times), flush=True)
-        RESULTS.mkdir(exist_ok=True)
-        path.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
-    write_table()
+    if options.table:
+        write_table()
+        return
+    names = [name for name in specs() if options.only in (None, name)]
+    rows = measure_all(names, options.seconds, options.threads, functools.partial(print, flush=True))
+    write(rows, [name for name in specs() if name not in names])
 
 
 if __name__ == "__main__":

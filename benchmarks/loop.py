@@ -1,15 +1,16 @@
 """What the training loop costs: gancore's DCGAN step against the same step written by hand, alternating in one process.
 
-    python -m benchmarks.loop            measure, print, and write benchmarks/results/loop-<device>.json
+    gancore bench loop                   measure, print, and write benchmarks/results/loop-<device>.json
+    gancore bench loop --quick           few pairs; writes nothing
 
 Both do the same work on the same data: a batch from memory, a critic update, a generator update, the moving average of G. Blocks of
 steps alternate, so that what else the machine does falls on both; the figure is the median ratio of neighbouring blocks.
 """
 
-import argparse
 import copy
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -18,12 +19,14 @@ import torch
 from torch.nn import functional as F
 
 from gancore import data, environment
-from gancore.core import DataSpec, Options
+from gancore.benchmarks.suite import Asked, Table
+from gancore.core import DataError, DataSpec, Options, UsageError
 from gancore.data import Dataset
 from gancore.recipes import get
 from gancore.trainer import Trainer
 
 RESULTS = Path(__file__).resolve().parent / "results"
+PAIRS, STEPS = 200, 5
 
 
 class ByHand:
@@ -103,19 +106,23 @@ def measure(pairs: int, steps: int, options: Options) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=200)
-    parser.add_argument("--steps", type=int, default=5)
-    arguments = parser.parse_args()
-    options = Options(data="digits", size=16, width=32, steps=1_000_000)
-    row = measure(arguments.pairs, arguments.steps, options)
+def bench(asked: Asked, say: Callable[[str], None] = print) -> Table:
+    """Measure, or read the file if only its table is asked for; one line."""
+    if asked.rows:
+        raise UsageError("loop has one row: leave --row out")
     device = environment.pick_device("auto")
-    about = {"device": environment.describe(device), "versions": environment.versions(), "commit": environment.commit()}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"loop-{device.type}.json").write_text(json.dumps({**row, **about}, indent=1) + "\n")
-    print(f"by hand {row['by_hand_ms']} ms a step, gancore {row['gancore_ms']} ms: ratio {row['ratio']}")
-
-
-if __name__ == "__main__":
-    main()
+    path = asked.out or RESULTS / f"loop-{device.type}.json"
+    if asked.table:
+        if not path.is_file():
+            raise DataError(f"there is no {path}: measure it with gancore bench loop")
+        row = json.loads(path.read_text())
+    else:
+        options = Options(data="digits", size=16, width=32, steps=1_000_000)
+        about = {"device": environment.describe(device), "versions": environment.versions(), "commit": environment.commit()}
+        row = {**measure(10 if asked.quick else PAIRS, STEPS, options), **about}
+        if asked.out or not asked.quick:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(row, indent=1) + "\n")
+    low, high = row["ratio_quartiles"]
+    line = (f"{row['by_hand_ms']}", f"{row['gancore_ms']}", f"{row['ratio']}", f"{low} to {high}")
+    return ("by hand, ms a step", "gancore, ms", "ratio", "quartiles"), [line]

@@ -1,0 +1,286 @@
+"""MMD losses, KID and minibatch discrimination: gancore against what people use or write instead.
+
+    gancore bench mmd                    measure, print, write benchmarks/results/mmd-<device>.json and docs/mmd.png
+    gancore bench mmd --quick            small shapes, fewer peers; writes nothing
+    gancore bench mmd --row d16          measure this row, keep the file's others
+    gancore bench mmd --table            print, and draw the plot, from the file alone
+
+In a row all bodies take turns in one process. A row whose bodies disagree with float64 is refused before it is timed.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gancore import environment
+from gancore.benchmarks import cases, peak, peers, timing
+from gancore.benchmarks.cases import Case, Refused
+from gancore.benchmarks.suite import Asked, Table
+from gancore.core import DataError, GancoreError, UsageError
+
+ROOT = Path(__file__).resolve().parent.parent
+PLOT = "docs/mmd.png"
+
+# A peer that would need more at a size is left out there.
+MOST_SECONDS = 60.0
+MOST_BYTES = 16e9
+
+_ALL = ("ours", "closed-compiled", "single-compiled", "blocks-compiled", "blocks-eager", "cdist-compiled", "cdist-eager", "keops")
+_ARBITRARY = ("ours", "closed-compiled", "blocks-compiled", "blocks-eager", "cdist-compiled", "cdist-eager")
+_FORMULA = ("ours", "blocks-compiled", "blocks-eager")
+_SCALING = ("ours", "closed-compiled", "blocks-compiled", "blocks-eager", "cdist-eager", "keops")
+_SIZES = tuple(2**p for p in range(9, 16))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison, and how it is measured: "times", "memory" (one call in a fresh process), or "scaling" over n.
+
+    seconds: what one body may spend. peaks: whether memory is measured beside the times. small: what a quick run changes.
+    """
+
+    case: Case
+    bodies: tuple[str, ...]
+    how: str = "times"
+    seconds: float = 10.0
+    peaks: bool = False
+    small: Case | None = None
+
+
+ROWS = {
+    "powers": Row(Case("mmd", 2048, 128, "powers"), _ALL, small=Case("mmd", 256, 128, "powers")),
+    "arbitrary": Row(Case("mmd", 2048, 128, "arbitrary"), _ARBITRARY, small=Case("mmd", 256, 128, "arbitrary")),
+    "rational-quadratic": Row(
+        Case("mmd", 2048, 128, "rational quadratic"), (*_FORMULA, "cdist-compiled", "cdist-eager"),
+        small=Case("mmd", 256, 128, "rational quadratic"),
+    ),
+    "d16": Row(Case("mmd", 2048, 16, "powers"), _ALL, small=Case("mmd", 256, 16, "powers")),
+    "polynomial": Row(Case("mmd", 1000, 2048, "polynomial"), _FORMULA, small=Case("mmd", 128, 256, "polynomial")),
+    "kid": Row(
+        Case("kid", 10_000, 2048, subsets=100, size=1000), ("ours", "fidelity"), seconds=30.0, peaks=True,
+        small=Case("kid", 1000, 256, subsets=5, size=200),
+    ),
+    "minibatch": Row(
+        Case("minibatch", 256, 100), ("ours", "broadcast-compiled", "broadcast-eager"), peaks=True, small=Case("minibatch", 64, 20)
+    ),
+    "memory": Row(Case("mmd", 20_000, 128, "powers"), ("ours",), "memory", small=Case("mmd", 2000, 128, "powers")),
+    "large": Row(Case("mmd", 100_000, 64, "powers"), ("ours",), "memory", small=Case("mmd", 4000, 64, "powers")),
+    "scaling": Row(Case("mmd", 0, 128, "powers"), _SCALING, "scaling", seconds=5.0, small=Case("mmd", 0, 128, "powers")),
+}  # fmt: skip
+
+# Compiling is most of a quick run: it is done in these rows only.
+_COMPILED_WHEN_QUICK = ("powers", "minibatch")
+_QUICK_SECONDS = 0.5
+_QUICK_SIZES = (128, 256, 512)
+
+
+def measure(name: str, device: str, quick: bool = False, say: Callable[[str], None] = print) -> dict[str, Any]:
+    """The result of a row: what was measured, or why it was refused. say: takes a line of progress."""
+    row = ROWS[name]
+    if quick:
+        row = replace(row, case=row.small or row.case, seconds=_QUICK_SECONDS)
+    case = replace(row.case, device=device)
+    there, left_out = present(row, name, quick, torch.device(device))
+    found: dict[str, Any] = {"row": name, "commit": environment.commit()}
+    # Compiled code of one row must not count towards the limit of recompilations of the next.
+    torch.compiler.reset()
+    try:
+        if row.how == "scaling":
+            sizes = _QUICK_SIZES if quick else _SIZES
+            points = list(scale(case, there, sizes, row.seconds, say))
+            return {**found, "case": f"D {case.d}", "points": points, "left_out": left_out}
+        found["case"] = cases.describe(case)
+        say(f"{name}: {found['case']}")
+        if row.how == "memory":
+            found["bodies"] = {body: _single(case, body) for body in there}
+        else:
+            found["bodies"] = compare(case, there, row.seconds, left_out)
+        for body in [b for b in there if row.peaks and b in found["bodies"]]:
+            found["bodies"][body] |= {"mb": (peak.measured(case, body) or {}).get("mb")} if peak.known() else {}
+    except Refused as error:
+        say(f"refused: {error}")
+        return {**found, "refused": str(error)}
+    return {**found, "left_out": left_out}
+
+
+def present(row: Row, name: str, quick: bool, device: torch.device) -> tuple[list[str], dict[str, str]]:
+    """The row's bodies that can run here, and why the others cannot."""
+    reasons = {}
+    for body in row.bodies:
+        reason = peers.missing(body, device)
+        if reason is None and quick and body.endswith("-compiled") and name not in _COMPILED_WHEN_QUICK:
+            reason = "left out of a quick run"
+        if reason:
+            reasons[body] = reason
+    return [b for b in row.bodies if b not in reasons], reasons
+
+
+def compare(
+    case: Case, names: list[str], seconds: float, left_out: dict[str, str], rounds: tuple[int, int] = (5, 100)
+) -> dict[str, dict[str, Any]]:
+    """Times and errors of each body. A peer that stops with an error goes to left_out. Raises Refused."""
+    runs, errors = {}, {}
+    for name in names:
+        try:
+            run = cases.body(case, name)
+            found = run()
+        except Exception as error:
+            if name == "ours":
+                raise
+            left_out[name] = f"stopped with {type(error).__name__}: {(str(error).strip().splitlines() or ['nothing said'])[0]}"
+            continue
+        errors[name] = cases.check(case, name, found)
+        del found
+        if timing.once(run) < 1:
+            run()
+        runs[name] = run
+    times = timing.alternate(runs, "ours", seconds, rounds)
+    return {name: {**times[name], **errors[name]} for name in runs}
+
+
+def _single(case: Case, name: str) -> dict[str, Any]:
+    found = peak.measured(case, name, limit=1800.0)
+    if found is None:
+        raise GancoreError(f"{peers.LABELS[name]} did not complete {cases.describe(case)}")
+    return {"ms": 1e3 * found["seconds"], "mb": found["mb"]}
+
+
+def scale(
+    case: Case, names: list[str], sizes: tuple[int, ...], seconds: float, say: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """A point for each size, in rising order: times, errors and memory of the bodies, and who is left out and why."""
+    last: dict[str, dict[str, Any]] = {}
+    gone: dict[str, str] = {}
+    for n in sizes:
+        here = replace(case, n=n)
+        for name in names:
+            reason = gone.get(name) or too_much(last.get(name))
+            if reason and name != "ours":
+                gone[name] = reason
+        playing = [name for name in names if name not in gone]
+        torch.compiler.reset()
+        memory = {name: peak.measured(here, name) if peak.known() else None for name in playing}
+        for name in [b for b in playing if memory[b] is None and peak.known() and b != "ours"]:
+            gone[name] = "did not complete"
+            playing.remove(name)
+        point = compare(here, playing, seconds, gone, rounds=(3, 50))
+        last = {name: {**row, "mb": (memory[name] or {}).get("mb")} for name, row in point.items()}
+        say(f"scaling: N {n:,}: " + ", ".join(f"{peers.LABELS[b]} {r['ms']:.4g} ms, {r['mb']} MB" for b, r in last.items()))
+        yield {"n": n, "bodies": last, "left_out": dict(gone)}
+
+
+def too_much(last: dict[str, Any] | None) -> str | None:
+    """Why a body that needed `last` at half the size is left out, or None: with N doubled, time and memory grow four times."""
+    if last is None:
+        return None
+    if 4e-3 * last["ms"] > MOST_SECONDS:
+        return f"over {MOST_SECONDS:.0f} s"
+    if 4e6 * (last.get("mb") or 0) > MOST_BYTES:
+        return f"over {MOST_BYTES / 1e9:.0f} GB"
+    return None
+
+
+# -- files -------------------------------------------------------------------------------------------------------------------
+
+
+def path_of(device: str) -> Path:
+    """The result file of this kind of device: in a checkout the committed one, elsewhere in the working folder."""
+    return (ROOT / "benchmarks/results" if (ROOT / "pyproject.toml").is_file() else Path()) / f"mmd-{device}.json"
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A result file. Raises DataError where there is none or it is not one."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+        if not isinstance(found["rows"], list):
+            raise ValueError("no rows")
+    except FileNotFoundError as error:
+        raise DataError(f"there is no {path}: measure it with gancore bench mmd") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no result of gancore bench mmd: {error}") from error
+    return found
+
+
+def about(device: torch.device) -> dict[str, Any]:
+    """Device, threads, versions and commit of a measurement."""
+    versions = environment.versions()
+    for package in ("pykeops", "torch-fidelity"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "absent"
+    return {
+        "device": environment.describe(device),
+        "cpu": environment.describe(torch.device("cpu")).rpartition(",")[0],
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "versions": versions,
+        "commit": environment.commit(),
+    }
+
+
+def draw(result: dict[str, Any], path: Path) -> bool:
+    """Draw the plot of the row "scaling" if the result has one; whether it does."""
+    from gancore.benchmarks import plots
+
+    row = next((r for r in result["rows"] if r["row"] == "scaling" and "points" in r), None)
+    if row is None:
+        return False
+    plots.scaling(row, path)
+    return True
+
+
+def lines(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """What a terminal shows: row, body, milliseconds, ratio to ours, megabytes; then why a body is absent."""
+    found: list[tuple[str, ...]] = []
+    for row in result["rows"]:
+        if "refused" in row:
+            found.append((row["row"], "refused: " + row["refused"], "", "", ""))
+            continue
+        titled = {f"{row['row']}: {row['case']}": row}
+        if "points" in row:
+            titled = {f"{row['row']}: N {p['n']:,}, {row['case']}": p for p in row["points"]}
+        for title, point in titled.items():
+            for body, b in point["bodies"].items():
+                mb = "" if b.get("mb") is None else f"{b['mb']:.4g}"
+                found.append((title, peers.LABELS[body], f"{b['ms']:.4g}", f"{b['ratio']:.3g}" if "ratio" in b else "", mb))
+            found += [(title, peers.LABELS[body], reason, "", "") for body, reason in point["left_out"].items()]
+    return found
+
+
+HEADINGS = ("row", "body", "ms", "of ours", "MB")
+
+
+def bench(asked: Asked, say: Callable[[str], None] = print) -> Table:
+    """Measure, write the result and the plot, and return the table. Raises GancoreError in the end if a row was refused."""
+    if unknown := [name for name in asked.rows if name not in ROWS]:
+        raise UsageError(f"mmd has no row {unknown[0]!r}; there are {', '.join(ROWS)}")
+    device = environment.pick_device("auto")
+    own = path_of(device.type)
+    path = asked.out or (None if asked.quick else own)
+    result = load(asked.out or own) if asked.table else _measured(asked, device, path, say)
+    if path == own:
+        draw(result, ROOT / PLOT if own.is_relative_to(ROOT) else own.with_suffix(".png"))
+    refused = [row["refused"] for row in result["rows"] if "refused" in row]
+    if refused and not asked.table:
+        raise GancoreError(f"refused: {refused[0]}" + (f", and {len(refused) - 1} more" if refused[1:] else ""))
+    return HEADINGS, lines(result)
+
+
+def _measured(asked: Asked, device: torch.device, path: Path | None, say: Callable[[str], None]) -> dict[str, Any]:
+    """The result, written after each row: what was measured is kept when a later row is interrupted."""
+    old = load(path)["rows"] if asked.rows and path and path.exists() else []
+    found = {row["row"]: row for row in old}
+    result: dict[str, Any] = {}
+    for name in asked.rows or ROWS:
+        found[name] = measure(name, device.type, asked.quick, say)
+        result = {**about(device), "quick": asked.quick, "rows": [found[r] for r in ROWS if r in found]}
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(result, indent=1) + "\n")
+    return result

@@ -1,0 +1,66 @@
+"""Times of several bodies that do the same work, taken in turns in one process, and what each takes relative to one of them."""
+
+import time
+from collections.abc import Callable, Mapping
+from statistics import median, quantiles
+from typing import Any
+
+import torch
+
+# Threads of one library's pool spin for a while after its last loop; the next body must not share its cores with them.
+PAUSE = 0.02
+
+
+def alternate(
+    bodies: Mapping[str, Callable[[], Any]], base: str, seconds: float, rounds: tuple[int, int] = (5, 100)
+) -> dict[str, dict[str, Any]]:
+    """For each body: median `ms`, its `quartiles`, `ratio` to `base` (median of the ratios within a round), and `rounds`.
+
+    bodies: called without arguments, warmed up by the caller. base: the body that others are compared with; it plays every round.
+    seconds: what one body may spend; beyond it a body plays no more rounds, yet at least rounds[0] and at most rounds[1].
+    """
+    fewest, most = rounds
+    times: dict[str, list[float]] = {name: [] for name in bodies}
+    for turn in range(most):
+        playing = [name for name, spent in times.items() if turn < fewest or sum(spent) < seconds]
+        if not playing:
+            break
+        playing = [name for name in bodies if name in playing or name == base]
+        # Who goes first alternates: a drift of the machine within a round favours nobody.
+        for name in playing if turn % 2 else playing[::-1]:
+            times[name].append(once(bodies[name]))
+    return {name: summary(spent, times[base]) for name, spent in times.items()}
+
+
+def once(body: Callable[[], Any]) -> float:
+    """Seconds of one call, the device's work included."""
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    time.sleep(PAUSE)
+    wait()
+    start = time.perf_counter()
+    body()
+    wait()
+    return time.perf_counter() - start
+
+
+def summary(spent: list[float], base: list[float]) -> dict[str, Any]:
+    """Medians and quartiles of one body's rounds, which are the first ones of `base`."""
+    ratios = [own / other for own, other in zip(spent, base, strict=False)]
+    return {
+        "ms": _short(1e3 * median(spent)),
+        "quartiles": [_short(1e3 * t) for t in _quartiles(spent)],
+        "ratio": _short(median(ratios)),
+        "ratio_quartiles": [_short(r) for r in _quartiles(ratios)],
+        "rounds": len(spent),
+    }
+
+
+def _quartiles(values: list[float]) -> tuple[float, float]:
+    if len(values) < 2:
+        return values[0], values[0]
+    low, _, high = quantiles(values, n=4, method="inclusive")
+    return low, high
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.5g}")
