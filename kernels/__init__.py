@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # what a type checker sees of the loop below
     from gancore.kernels.kernel_sums import polynomial as polynomial
     from gancore.kernels.kernel_sums import rational_quadratic as rational_quadratic
     from gancore.kernels.kernel_sums import witness as witness
+    from gancore.kernels.minibatch_discrimination import minibatch_discrimination as minibatch_discrimination
+    from gancore.kernels.minibatch_stddev import minibatch_stddev as minibatch_stddev
 
 from gancore.kernels._ranges import profile_ranges
 from gancore.kernels._spec import modules
