@@ -157,7 +157,7 @@ template <class T> struct Tile {
   const T *pu, *pv;
   const T *c, *pc;      // (rows, cols), the pairs' weights and their tangents where there are no u and v
   T *k, *q;             // (rows, cols): what becomes of values, and of psi p, or null
-  T* rows;              // (rows, 3)
+  double* rows;         // (rows, 3)
   int64_t cols, features, ld, diagonal;  // diagonal: column minus row where a point meets itself, or out of reach
   int metric;
   bool drop, parameters;  // whether a point does not meet itself; whether derivatives by the kernel's numbers are wanted
@@ -295,7 +295,7 @@ template <int order, class T> GANCORE_INLINE void rows_of(const Tile<T>& t, int6
         if (v) LOOP columns[kValues * t.cols + at + j] += u * chi[j] + pu * k[j];
       }
     }
-    for (int s = 0; order > 0 && s < kSums; ++s) t.rows[i * kSums + s] = T(row[s]);
+    for (int s = 0; order > 0 && s < kSums; ++s) t.rows[i * kSums + s] = row[s];
   }
 }
 
@@ -336,8 +336,8 @@ std::vector<Term> terms_of(const Tensor& terms) {
   return found;
 }
 
-// One tile. d, p, c, pc, k, q (rows, cols) share their row stride. terms (n, 4) double: w, a, b, code. rows (rows, 3) receives row sums,
-// columns (3, cols) gets column sums added, sums (1 + 3 n) double the value and the derivatives by parameters added. Rows are taken in
+// One tile. d, p, c, pc, k, q (rows, cols) share their row stride. terms (n, 4) double: w, a, b, code. row_sums (rows, 3) double receives
+// sums, columns (3, cols) double gets column sums added, sums (1 + 3 n) double the value and the derivatives by parameters. Rows are taken in
 // groups whose number depends on the tile alone, so that sums have the same bits on any number of threads.
 void kernel_tile(int64_t order, Tensor d, std::optional<Tensor> p, const Tensor x, const Tensor y, std::optional<Tensor> px,
                  std::optional<Tensor> py, std::optional<Tensor> xn, std::optional<Tensor> yn, std::optional<Tensor> xp,
@@ -351,7 +351,7 @@ void kernel_tile(int64_t order, Tensor d, std::optional<Tensor> p, const Tensor 
     using T = decltype(zero);
     Tile<T> t{static_cast<T*>(d.mutable_data_ptr()), fill<T>(p), data<T>(x), data<T>(y), data<T>(px), data<T>(py), data<T>(xn),
               data<T>(yn), data<T>(xp), data<T>(yp), data<T>(u), data<T>(v), data<T>(pu), data<T>(pv), data<T>(c), data<T>(pc),
-              fill<T>(k), fill<T>(q), fill<T>(row_sums), d.size(1), x.size(1), d.stride(0), diagonal, int(metric), drop, parameters,
+              fill<T>(k), fill<T>(q), fill<double>(row_sums), d.size(1), x.size(1), d.stride(0), diagonal, int(metric), drop, parameters,
               terms_of(terms)};
     const int64_t height = d.size(0), groups = (height + kRows - 1) / kRows, width = kSums * t.cols;
     const int64_t numbers = 1 + 3 * int64_t(t.terms.size());
@@ -363,7 +363,7 @@ void kernel_tile(int64_t order, Tensor d, std::optional<Tensor> p, const Tensor 
              parts.data() + g * numbers);
     });
     if (columns) {
-      T* to = fill<T>(columns);
+      double* to = fill<double>(columns);
       for (int64_t g = 0; g < groups; ++g)
         for (int64_t j = 0; j < width; ++j) to[j] += partial[g * width + j];
     }

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -49,11 +50,12 @@ def missing(spec: Spec, impl: str, x: Tensor) -> str | None:
     return _triton.missing(x.device) if impl == "triton" else _native.missing(x.device)
 
 
-def choose(spec: Spec, impl: str, x: Tensor, shape_class: str) -> str:
+def choose(spec: Spec, impl: str, x: Tensor, shape_class: str | Callable[[], str]) -> str:
     """The body to run: "triton", "native" or "reference".
 
     An explicit choice is returned or refused: ValueError for an unknown name, RuntimeError naming what is missing. "auto"
-    follows the measured table; where that is silent, a GPU gets Triton and a CPU the reference. Inside `torch.compile` an
+    follows the measured table; `shape_class` may be a function, which an explicit choice does not call (under torch.compile the
+    comparisons in it would specialise the graph). Where the table is silent, a GPU gets Triton and a CPU the reference. Inside `torch.compile` an
     operator whose reference the compiler fuses with its neighbours (`spec.fusible`) leaves itself to the compiler, and under
     `torch.func` transforms, which registered operators do not pass, every operator runs its reference.
     """
@@ -69,6 +71,7 @@ def choose(spec: Spec, impl: str, x: Tensor, shape_class: str) -> str:
             return "reference"
     elif torch._C._are_functorch_transforms_active():
         return "reference"
+    shape_class = shape_class if isinstance(shape_class, str) else shape_class()
     # In Triton's interpreter kernels run to be tested, thousands of times slower.
     wanted = table().get(key(spec, x, shape_class), "triton" if x.device.type == "cuda" else "reference")
     return wanted if missing(spec, wanted, x) is None else "reference"

@@ -62,6 +62,8 @@ class Spec:
     sample. `batched` names the tensors whose first dimension is the batch, which is also where memory layouts are varied.
     `neighbour` changes the options to those of a similar operator, which the tests must tell apart. `bytes_moved` is the least
     a forward call reads and writes. `fusible`: under torch.compile "auto" leaves the operator to the compiler.
+    `library`: the native kernel calls PyTorch's matrix product, whose bits depend on the number of threads. `mixes`: a row of the
+    result depends on other rows of the batch.
     """
 
     name: str
@@ -75,6 +77,8 @@ class Spec:
     batched: tuple[str, ...] = ("x",)
     weight_op: str | None = None
     fusible: bool = False
+    library: bool = False
+    mixes: bool = False
     bad: tuple[Bad, ...] = ()
     bench: tuple[Bench, ...] = ()
     ahead: Callable[[], tuple[Ahead, ...]] = tuple

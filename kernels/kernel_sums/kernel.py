@@ -13,7 +13,6 @@ times gives it. Such terms are found where bandwidths are numbers, and carry m b
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,13 +35,14 @@ _MOST_SQUARINGS = 8
 
 
 class Term(NamedTuple):
-    """One summand: its kind, weight, own numbers, and a polynomial's degree. gamma None stands for 1 / D."""
+    """One summand: its kind, weight and own numbers; extra is a Gaussian's squarings or a polynomial's degree."""
 
     kind: int
     weight: Number
-    a: Number | None
+    a: Number
     b: Number = 0.0
-    degree: int = 0
+    extra: int = 0
+    over_features: bool = False  # whether a is to be divided by the number of features
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,14 @@ class Kernel:
     """A sum of terms. Kernels add, and scale by numbers or tensors with one element."""
 
     terms: tuple[Term, ...]
+
+    def __post_init__(self) -> None:
+        # Settled here, where bandwidths are numbers: inside torch.compile they may be symbols.
+        object.__setattr__(self, "terms", _chained(self.terms))
+        parts: dict[int, list[Term]] = {}
+        for term in self.terms:
+            parts.setdefault(METRIC.get(term.kind, SQUARED), []).append(term)
+        object.__setattr__(self, "_parts", [_Part(metric, terms) for metric, terms in parts.items()])
 
     def __add__(self, other: Kernel) -> Kernel:
         if not isinstance(other, Kernel):
@@ -73,67 +81,68 @@ class Packed(NamedTuple):
     params: Tensor
 
 
-def pack(kernel: Kernel, features: int, device: torch.device) -> tuple[Packed, ...]:
+class _Part:
+    """The terms of one metric, ready to be packed; as a table on the CPU if all of them are numbers."""
+
+    def __init__(self, metric: int, terms: list[Term]) -> None:
+        self.metric, self.terms = metric, terms
+        self.codes = [term.kind + KINDS * term.extra for term in terms]
+        self.over_features = any(term.over_features for term in terms)
+        numbers = all(isinstance(v, float) for term in terms for v in (term.weight, term.a, term.b))
+        self.table = torch.tensor([[t.weight, t.a, t.b] for t in terms], dtype=torch.float64) if numbers else None
+        self.divided = torch.tensor([[False, t.over_features, False] for t in terms]) if self.over_features else None
+        self.copies: dict[torch.device, Tensor] = {}
+
+    def params(self, features: int, device: torch.device) -> Tensor:
+        table = self._stacked(device) if self.table is None else self._copied(self.table, device)
+        if self.divided is None:
+            return table
+        return torch.where(self.divided.to(device), table / features, table)
+
+    def _copied(self, table: Tensor, device: torch.device) -> Tensor:
+        if device.type == "cpu":
+            return table
+        if torch.compiler.is_compiling():
+            return table.to(device)
+        if device not in self.copies:
+            self.copies[device] = table.to(device)
+        return self.copies[device]
+
+    def _stacked(self, device: torch.device) -> Tensor:
+        cells = [
+            v.to(device, torch.float64) if isinstance(v, Tensor) else torch.full((), v, dtype=torch.float64, device=device)
+            for term in self.terms
+            for v in (term.weight, term.a, term.b)
+        ]
+        return torch.stack(cells).view(len(self.terms), 3)
+
+
+def pack(kernel: Kernel, features: int, device: torch.device) -> list[Packed]:
     """The kernel's terms by metric, its parameters as float64 on `device`."""
-    numbers = all(isinstance(v, float | int | None) for term in kernel.terms for v in term)
-    if numbers and not torch.compiler.is_compiling():
-        return _pack_numbers(kernel, features, device)
-    return _pack(kernel, features, device)
+    parts: list[_Part] = kernel._parts  # type: ignore[attr-defined]
+    return [Packed(part.metric, part.codes, part.params(features, device)) for part in parts]
 
 
-def _pack(kernel: Kernel, features: int, device: torch.device) -> tuple[Packed, ...]:
-    by_metric: dict[int, list[Term]] = {}
-    for term in kernel.terms:
-        by_metric.setdefault(METRIC.get(term.kind, SQUARED), []).append(term)
-    found = []
-    for metric, terms in by_metric.items():
-        terms = _by_bandwidth(terms)
-        rows = [(t.weight, 1.0 / features if t.a is None else t.a, t.b) for t in terms]
-        found.append(Packed(metric, _codes(terms), _tensor(rows, device)))
-    return tuple(found)
-
-
-_pack_numbers = functools.lru_cache(maxsize=256)(_pack)
-
-
-def _tensor(rows: list[tuple[Number, Number, Number]], device: torch.device) -> Tensor:
-    if not any(isinstance(v, Tensor) for row in rows for v in row):
-        return torch.tensor(rows, dtype=torch.float64, device=device)
-    cells = [
-        v.to(device, torch.float64) if isinstance(v, Tensor) else torch.tensor(v, dtype=torch.float64, device=device)
-        for row in rows
-        for v in row
-    ]
-    return torch.stack(cells).view(len(rows), 3)
-
-
-def _by_bandwidth(terms: list[Term]) -> list[Term]:
-    """Gaussians of known bandwidth first, from wide to narrow, since narrow ones are powers of wide ones."""
-    known = [t for t in terms if t.kind == GAUSSIAN and isinstance(t.a, float)]
-    known.sort(key=lambda t: -t.a if isinstance(t.a, float) else 0.0)
-    return known + [t for t in terms if not (t.kind == GAUSSIAN and isinstance(t.a, float))]
-
-
-def _codes(terms: list[Term]) -> list[int]:
-    codes: list[int] = []
+def _chained(terms: tuple[Term, ...]) -> tuple[Term, ...]:
+    """Gaussians of known bandwidth first, from wide to narrow, each with the squarings that give it from the one before."""
+    known = sorted((t for t in terms if _known(t)), key=lambda t: -float(t.a))
+    found: list[Term] = []
     total = 0
-    for i, term in enumerate(terms):
-        extra = term.degree
-        if term.kind == GAUSSIAN and i and terms[i - 1].kind == GAUSSIAN:
-            extra = _squarings(terms[i - 1].a, term.a)
-            total = total + extra if extra else 0
-            if total > _MOST_SQUARINGS:
-                extra = total = 0
-        codes.append(term.kind + KINDS * extra)
-    return codes
+    for i, term in enumerate(known):
+        m = _squarings(float(known[i - 1].a), float(term.a)) if i else 0
+        total = total + m if m and total + m <= _MOST_SQUARINGS else 0
+        found.append(term._replace(extra=m if total else 0))
+    return (*found, *(t for t in terms if not _known(t)))
 
 
-def _squarings(wide: Number | None, narrow: Number | None) -> int:
+def _known(term: Term) -> bool:
+    return term.kind == GAUSSIAN and isinstance(term.a, float)
+
+
+def _squarings(wide: float, narrow: float) -> int:
     """m if (wide / narrow)^2 is 2^m for a whole m > 0, else 0."""
-    if not (isinstance(wide, float) and isinstance(narrow, float)):
-        return 0
     m = 2 * math.log2(wide / narrow)
-    return round(m) if 0.5 < m < 8.5 and abs(m - round(m)) < 1e-12 else 0
+    return round(m) if m > 0.5 and abs(m - round(m)) < 1e-12 else 0
 
 
 def _numbers(op: str, name: str, values: Number | Sequence[Number], one: bool = False) -> list[Number]:
@@ -211,8 +220,9 @@ def polynomial(degree: int = 3, gamma: Number | None = None, coef0: Number = 1.0
         raise TypeError(f"polynomial: degree got {type(degree).__name__}, wants an int")
     if not 1 <= degree <= 16:
         raise ValueError(f"polynomial: degree got {degree}, wants an int from 1 to 16")
-    scale = None if gamma is None else _numbers("polynomial", "gamma", gamma, one=True)[0]
-    return Kernel((Term(POLYNOMIAL, 1.0, scale, _numbers("polynomial", "coef0", coef0, one=True)[0], degree),))
+    (scale,) = _numbers("polynomial", "gamma", 1.0 if gamma is None else gamma, one=True)
+    (shift,) = _numbers("polynomial", "coef0", coef0, one=True)
+    return Kernel((Term(POLYNOMIAL, 1.0, scale, shift, degree, over_features=gamma is None),))
 
 
 def linear() -> Kernel:

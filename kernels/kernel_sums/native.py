@@ -42,8 +42,8 @@ class _Side:
     """One sample as tiles take it: points less the common shift, what turns products into distances, sums of weights by row."""
 
     def __init__(self, given: Points, form: Form, center: Tensor | None, direct: bool) -> None:
-        self.points = given.points.contiguous() if center is None else given.points - center
-        self.weights, self.weight_tangent = given.weights.contiguous(), given.weight_tangent
+        self.points = given.points.contiguous() if center is None else (given.points - center).contiguous()
+        self.weights, self.weight_tangent = given.weights, given.weight_tangent
         self.tangent = None if given.tangent is None else given.tangent.contiguous()
         self.across = self.across_tangent = self.norms = self.slopes = None
         if direct:
@@ -52,22 +52,21 @@ class _Side:
         elif form.metric == SQUARED:
             self.norms = torch.linalg.vecdot(self.points, self.points)
             self.slopes = None if self.tangent is None else torch.linalg.vecdot(self.points, self.tangent)
-        self.sums = self.points.new_zeros(3, len(self.points))
+        self.sums = self.points.new_zeros(3, len(self.points), dtype=torch.float64)
         self.gradient: Tensor | None = None
         self.weight_gradient: Tensor | None = None
 
     def finish(self, form: Form, factor: int) -> tuple[Tensor, Tensor]:
         """The gradients by points and by weights, empty where they are not asked for."""
-        nothing = self.points.new_empty(0)
         if (g := self.gradient) is not None:
             if form.metric == SQUARED:
-                g.addcmul_(self.sums[_WEIGHTS, :, None], self.points)
+                g.addcmul_(self.sums[_WEIGHTS, :, None].to(g.dtype), self.points)
                 if self.tangent is not None:
-                    g.addcmul_(self.sums[_SECONDS, :, None], self.tangent)
+                    g.addcmul_(self.sums[_SECONDS, :, None].to(g.dtype), self.tangent)
             g.mul_(factor)
         if (w := self.weight_gradient) is not None:
-            w = (self.sums[_VALUES, :, None] if w.shape[1] == 1 else w) * factor
-        return nothing if g is None else g, nothing if w is None else w
+            w = (self.sums[_VALUES, :, None].to(w.dtype) if w.shape[1] == 1 else w) * factor
+        return self.points.new_empty(0) if g is None else g, self.weights.new_empty(0) if w is None else w
 
 
 class _Sweep:
@@ -124,16 +123,17 @@ class _Sweep:
         ends: list[Tensor | None] = [None] * 4
         if not self.outer:
             pairs = ((left.weights, rows), (right.weights, columns), (left.weight_tangent, rows), (right.weight_tangent, columns))
-            ends = [None if t is None else t[part, 0].contiguous() for t, part in pairs]
-        own = left.points.new_empty(_long(rows), 3) if self.order else None
+            ends = [None if t is None else t[part, 0].to(left.points.dtype).contiguous() for t, part in pairs]
+        own = left.sums.new_empty(_long(rows), 3) if self.order else None
         # Columns have sums of their own where they are not rows, or are the rows of another tile.
         across = self.order and (tile.times == 2 or (not self.same and self.wanted & (Y | V)))
-        others = right.points.new_zeros(3, _long(columns)) if across else None
+        others = right.sums.new_zeros(3, _long(columns)) if across else None
+        values = parts["d"] if self.order == 0 else parts.get("k")
         _native.op("kernel_tile_native")(
             self.order, parts["d"], parts.get("p"), left.points[rows], right.points[columns],
             _part(left.tangent, rows), _part(right.tangent, columns), _part(left.norms, rows), _part(right.norms, columns),
-            _part(left.slopes, rows), _part(right.slopes, columns), *ends, parts.get("c"), parts.get("pc"), parts["d"] if self.order == 0 else parts.get("k"),
-            parts.get("q"), self.terms, own, others, self.sums[tile.times - 1], self.form.metric,
+            _part(left.slopes, rows), _part(right.slopes, columns), *ends, parts.get("c"), parts.get("pc"), values, parts.get("q"),
+            self.terms, own, others, self.sums[tile.times - 1], self.form.metric,
             rows.start - columns.start if self.same else _NOWHERE, not self.form.diagonal, bool(self.wanted & PARAMS),
         )  # fmt: skip
         if own is not None:
@@ -197,7 +197,7 @@ def dot(x: Tensor, y: Tensor, v: Tensor, params: Tensor, form: Form) -> Tensor:
     return sweep.left.weight_gradient
 
 
-def first(left: Points, right: Points | None, params: Tensor, form: Form, wanted: int) -> First:
+def first(left: Points, right: Points | None, params: Tensor, wanted: int, form: Form) -> First:
     """The sum over all pairs, and its derivatives."""
     sweep = _Sweep(1, left, right, params, form, wanted)
     sweep.run()
@@ -208,7 +208,7 @@ def first(left: Points, right: Points | None, params: Tensor, form: Form, wanted
     return First(sums[0].clone(), x, y, u, v, numbers)
 
 
-def second(left: Points, right: Points | None, params: Tensor, form: Form, wanted: int) -> Second:
+def second(left: Points, right: Points | None, params: Tensor, wanted: int, form: Form) -> Second:
     """Derivatives of the derivative along the tangents."""
     sweep = _Sweep(2, left, right, params, form, wanted)
     sweep.run()

@@ -1,6 +1,7 @@
 """The registered operators of kernel sums and their derivatives."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -8,17 +9,18 @@ from torch.library import custom_op
 
 from gancore.kernels._grad import direct, not_offered
 from gancore.kernels.kernel_sums import native
-from gancore.kernels.kernel_sums.form import PARAMS, First, Form, Points, Second, U, V, X, Y
+from gancore.kernels.kernel_sums.form import PARAMS, First, Form, Points, U, V, X, Y
 
+T = TypeVar("T")
 _NUMBERS = "the second derivative with parameters of a kernel"
 
 
-def _body(form: Form) -> Any:
-    if form.impl == "native":
-        return native
-    from gancore.kernels.kernel_sums import device
-
-    return device
+def _plainly(run: Callable[..., T], form: Form, like: Tensor, *args: Any) -> T:
+    """The call outside of autocast, which would round what the bodies pass to PyTorch's matrix product."""
+    if not torch.is_autocast_enabled(like.device.type):
+        return run(*args, form)
+    with torch.autocast(like.device.type, enabled=False):
+        return run(*args, form)
 
 
 @custom_op("gancore::kernel_dot", mutates_args=())
@@ -27,8 +29,7 @@ def _dot(
     metric: int, codes: list[int], diagonal: bool, block: int, precision: str, impl: str,
 ) -> Tensor:  # fmt: skip
     form = Form(metric, codes, diagonal, block, precision, impl)
-    out: Tensor = _body(form).dot(x, y, v, params, form)
-    return out
+    return _plainly(native.dot, form, x, x, y, v, params)
 
 
 @custom_op("gancore::kernel_form", mutates_args=())
@@ -38,8 +39,7 @@ def _form(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     form = Form(metric, codes, diagonal, block, precision, impl)
     left, right = Points(x, u), None if y is None or v is None else Points(y, v)
-    found: First = _body(form).first(left, right, params, form, wanted)
-    return tuple(found)
+    return tuple(_plainly(native.first, form, x, left, right, params, wanted))  # type: ignore[return-value]
 
 
 @custom_op("gancore::kernel_form_grad", mutates_args=())
@@ -50,15 +50,14 @@ def _form_grad(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     form = Form(metric, codes, diagonal, block, precision, impl)
     left, right = Points(x, u, px, pu), None if y is None or v is None else Points(y, v, py, pv)
-    found: Second = _body(form).second(left, right, params, form, wanted)
-    return tuple(found)
+    return tuple(_plainly(native.second, form, x, left, right, params, wanted))  # type: ignore[return-value]
 
 
 def _shaped(wanted: int, bits: tuple[int, ...], *likes: Tensor | None) -> list[Tensor]:
     first = next(t for t in likes if t is not None)
     return [
-        torch.empty_like(t, memory_format=torch.contiguous_format) if t is not None and wanted & bit else first.new_empty(0)
-        for bit, t in zip(bits, likes, strict=True)
+        torch.empty_like(t, memory_format=torch.contiguous_format) if wanted & bit else t.new_empty(0)
+        for bit, t in zip(bits, (first if t is None else t for t in likes), strict=True)
     ]
 
 
@@ -119,6 +118,7 @@ def _form_backward(ctx: Any, value: Tensor | None, *tangents: Tensor | None) -> 
         if missing:  # a form asked for fewer derivatives than its inputs, in a backward that is differentiated again
             gradients = list(First(*form_of(x, y, u, v, params, _bits(needs), *ctx.form))[1:])
         totals = [value.to(g.dtype) * g if need else None for g, need in zip(gradients, needs, strict=True)]
+    tangents = tuple(t if ctx.wanted & bit else None for bit, t in zip((X, Y, U, V, PARAMS), tangents, strict=True))
     if any(t is not None for t in tangents):
         if tangents[4] is not None or needs[4]:
             raise NotImplementedError(f"{_NUMBERS} is not offered by the kernels; impl='reference' has every order")

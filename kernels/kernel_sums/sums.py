@@ -41,10 +41,10 @@ def checked(op: str, kernel: Kernel) -> Kernel:
     return kernel
 
 
-def shape_class(packed: Packed, n: int, m: int, features: int) -> str:
+def shape_class(packed: Packed, x: Tensor, m: int) -> Callable[[], str]:
     """The row of the dispatch table: the metric, few features or many, and the size of the matrix that is not stored."""
     name = {SQUARED: "squared", ABSOLUTE: "absolute", DOT: "dot"}[packed.metric]
-    return f"{name}/{'few' if features <= 16 else 'many'}/{_dispatch.size_class(n * m)}"
+    return lambda: f"{name}/{'few' if x.shape[1] <= 16 else 'many'}/{_dispatch.size_class(len(x) * m)}"
 
 
 @ranged
@@ -62,9 +62,7 @@ def kernel_matrix(x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
 
 def dot_reference(x: Tensor, y: Tensor, v: Tensor, kernel: Kernel) -> Tensor:
     """K(x, y) v through the matrix: any order of derivative, quadratic memory."""
-    (a, b, c), dtype = points("kernel_dot", x=x, y=y, v=v)
-    with torch.autocast(a.device.type, enabled=False):
-        return (reference.matrix(a, b, kernel) @ c).to(dtype)
+    return kernel_dot(x, y, v, kernel, impl="reference")
 
 
 def kernel_dot(
@@ -94,7 +92,7 @@ def _dot(op: str, x: Tensor, y: Tensor, v: Tensor, kernel: Kernel, precision: st
         raise ValueError(f"{op}: v got {len(c)} rows, wants {len(b)}, one for each of y")
     total: Tensor | None = None
     for packed in pack(kernel, a.shape[1], a.device):
-        body = _dispatch.choose(SPEC, impl, x, shape_class(packed, len(a), len(b), a.shape[1]))
+        body = _dispatch.choose(SPEC, impl, x, shape_class(packed, a, len(b)))
         if body == "reference":
             with torch.autocast(a.device.type, enabled=False):
                 part = reference.values(packed, reference.distances(packed.metric, a, b, False)) @ c
@@ -169,6 +167,7 @@ SPEC = Spec(
     dtypes={"native": (torch.float32, torch.float64, *HALF)},
     neighbour=other_kernel,
     bytes_moved=lambda x, y, v, **options: x.nbytes + y.nbytes + v.nbytes + len(x) * v.shape[1] * x.element_size(),
+    library=True,
     bad=(
         Bad({"x": 3.0}, TypeError, "x got float"),
         Bad({"x": torch.zeros(3)}, ValueError, r"x got shape \(3,\), wants two dimensions"),

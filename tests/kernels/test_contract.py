@@ -1,6 +1,7 @@
 """Every operator through the contract of DESIGN section 2: one test a clause, walked over all SPECs, kernels and samples."""
 
 import importlib
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -112,7 +113,15 @@ def test_opcheck(spec: Spec, impl: str, sample: Sample) -> None:
     assert registered, "no registered operator was called"
     for func, args in registered.items():
         grad = func._schema.name not in _grad.LAST
-        opcheck(func, tuple(a.detach().clone().requires_grad_(grad) if isinstance(a, Tensor) else a for a in args))
+        # Tensors of another type than the inputs are parameters of the operator, which may have no second derivative.
+        own = [isinstance(a, Tensor) and a.dtype == torch.float32 for a in args]
+        opcheck(
+            func,
+            tuple(
+                a.detach().clone().requires_grad_(grad and one) if isinstance(a, Tensor) else a
+                for a, one in zip(args, own, strict=True)
+            ),
+        )
 
 
 @each("triton", "native", "reference", samples=4)
@@ -177,6 +186,12 @@ def test_layouts(spec: Spec, impl: str, sample: Sample, layout: str) -> None:
     if batch_along:
         pytest.skip("the batch is the channel here")
     tensors = {n: LAYOUTS[layout](t) if n in spec.batched else t for n, t in tensors.items()}
+    try:
+        spec.reference(**tensors, **sample.options)
+    except ValueError as error:  # too few for what is asked
+        with pytest.raises(ValueError, match=re.escape(str(error))):
+            bound(spec, impl)(**tensors, **sample.options)
+        return
     before = {n: t.clone() for n, t in tensors.items()}
     assert_agrees(bound(spec, impl), spec.reference, tensors, sample.options, spec.grad_order, layout)
     for name, t in tensors.items():
@@ -205,6 +220,8 @@ def test_gradients_of_any_layout(spec: Spec, impl: str, sample: Sample) -> None:
 @bodies()
 def test_more_than_2_to_31_elements(spec: Spec, impl: str) -> None:
     """Values and gradients of the last batch entries do not depend on two thousand million elements before them."""
+    if spec.mixes:
+        pytest.skip("its rows depend on one another, so that there is nothing to compare with")
     device = place(impl)
     sample = next(s for s in spec.samples if all(n in s.draw(Generator()) for n in spec.batched))
     small = draw(sample, torch.bfloat16, device)
@@ -289,7 +306,7 @@ def test_same_inputs_same_bits(spec: Spec, impl: str, sample: Sample) -> None:
     runs = [derivatives(bound(spec, impl), tensors, sample.options, spec.grad_order)]
     threads = torch.get_num_threads()
     try:
-        torch.set_num_threads(2 if impl == "native" else threads)
+        torch.set_num_threads(2 if impl == "native" and not spec.library else threads)
         runs.append(derivatives(bound(spec, impl), tensors, sample.options, spec.grad_order))
     finally:
         torch.set_num_threads(threads)
