@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+_ROWS = 256
+
 
 class Score(NamedTuple):
     """A mean over parts of the samples and the standard deviation between the parts (divisor: the number of parts)."""
@@ -29,13 +31,28 @@ class FeatureNetwork(Protocol):
 
 def features(name: str, x: Tensor, network: FeatureNetwork | None, batch: int, at_least: int = 2) -> Tensor:
     """Float64 features (N, D) of the argument called `name`: x itself, or what `network` makes of images x."""
+    return as_given(name, x, network, batch, at_least).double()
+
+
+def as_given(name: str, x: Tensor, network: FeatureNetwork | None, batch: int, at_least: int = 2) -> Tensor:
+    """The same features in the type that they have, no copy of x where x is features."""
     judge = None if network is None else network.features
     return _judged(name, x, judge, "features", batch, at_least)
 
 
-def both(x: Tensor, y: Tensor, network: FeatureNetwork | None, batch: int, at_least: int = 2) -> tuple[Tensor, Tensor]:
-    """Features (N, D) and (M, D) of samples x and data y, on the device of x's; ValueError if they differ in D."""
-    a, b = features("x", x, network, batch, at_least), features("y", y, network, batch, at_least)
+def both(
+    x: Tensor,
+    y: Tensor,
+    network: FeatureNetwork | None,
+    batch: int,
+    at_least: int = 2,
+    read: Callable[..., Tensor] = features,
+) -> tuple[Tensor, Tensor]:
+    """Features (N, D) and (M, D) of samples x and data y, on the device of x's; ValueError if they differ in D.
+
+    read: `features` or `as_given`.
+    """
+    a, b = read("x", x, network, batch, at_least), read("y", y, network, batch, at_least)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"y: wants {a.shape[1]} features a sample, as x has, got {b.shape[1]}")
     return a, b.to(a.device)
@@ -44,7 +61,7 @@ def both(x: Tensor, y: Tensor, network: FeatureNetwork | None, batch: int, at_le
 def probabilities(name: str, x: Tensor, network: FeatureNetwork | None, batch: int, at_least: int) -> Tensor:
     """Float64 class probabilities (N, K) of the argument called `name`, checked to be such."""
     judge = None if network is None else network.probabilities
-    p = _judged(name, x, judge, "class probabilities", batch, at_least)
+    p = _judged(name, x, judge, "class probabilities", batch, at_least).double()
     lowest, sums = float(p.min()), p.sum(1)
     if lowest < 0 or float((sums - 1).abs().max()) > 1e-3:
         got = f"values from {lowest:.4g} and sums from {float(sums.min()):.4g} to {float(sums.max()):.4g}"
@@ -71,9 +88,9 @@ def _judged(name: str, x: Tensor, judge: Callable[[Tensor], Tensor] | None, what
             raise ValueError(f"network: wants {what} ({len(x)}, D) of {len(x)} images, got shape {tuple(found.shape)}")
     if found.shape[1] == 0:
         raise ValueError(f"{name}: wants at least one column, got shape {tuple(found.shape)}")
-    found = found.double()
-    if not bool(torch.isfinite(found).all()):
-        bad = int((~torch.isfinite(found)).any(1).sum())
+    # By parts: what isfinite makes on its way is larger than the features.
+    bad = sum(int((~torch.isfinite(part)).any(1).sum()) for part in found.split(_ROWS))
+    if bad:
         raise ValueError(f"{name}: wants finite {what}, got NaN or inf in {bad} of {len(found)} rows")
     return found
 

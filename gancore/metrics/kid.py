@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from gancore.core import metric
-from gancore.metrics._inputs import FeatureNetwork, Score, both
-
-_ROWS = 512
+from gancore.kernels import Kernel, mmd2, polynomial
+from gancore.metrics._inputs import FeatureNetwork, Score, as_given, both
 
 
 @metric
@@ -27,34 +26,42 @@ def kid(
     x, y: features (N, D) and (M, D), or images (N, C, H, W) in [-1, 1] with `network`.
     subsets: how many pairs of subsets of `subset_size` to draw (each without repetition, seeded); or the pairs themselves, as
         index tensors (i, j) into x and y; or None: the U-statistic of all samples at once, its standard deviation given as 0.
-    All arithmetic is float64. Raises ValueError on too few samples, different D, NaN or inf, indices out of range.
+    Products are formed in the type of the features (float32 for 16 bits) and sums in float64: of float32 features of size 1 the
+    result is that of float64 within 1e-6. Memory beyond x and y is that of one pair of subsets and a few of its rows' products.
+    Raises ValueError on too few samples, different D, NaN or inf, indices out of range.
     """
-    a, b = both(x, y, network, batch)
+    a, b = both(x, y, network, batch, read=as_given)
     if subsets is None:
-        return Score(polynomial_mmd2(a, b), 0.0)
+        return Score(_mmd2(a, b, polynomial()), 0.0)
     pairs = _draw(len(a), len(b), subsets, subset_size, seed) if isinstance(subsets, int) else _given(len(a), len(b), subsets)
-    values = torch.tensor([polynomial_mmd2(a[i.to(a.device)], b[j.to(a.device)]) for i, j in pairs], dtype=torch.float64)
+    rows_x, rows_y = a.new_empty(0), b.new_empty(0)
+    values = torch.tensor(
+        [_mmd2(_rows(a, i, rows_x), _rows(b, j, rows_y), polynomial()) for i, j in pairs], dtype=torch.float64
+    )
     return Score(float(values.mean()), float(values.std(correction=0)))
 
 
 def polynomial_mmd2(x: Tensor, y: Tensor, degree: int = 3, gamma: float | None = None, coef0: float = 1.0) -> float:
-    """U-statistic of MMD^2 with k(a, b) = (gamma a·b + coef0)^degree, in float64; its expectation is the population's value.
+    """U-statistic of MMD^2 with k(a, b) = (gamma a·b + coef0)^degree; its expectation is the population's value.
 
     mean over i != j of k(x_i, x_j) + the same of y - 2 mean over all i, j of k(x_i, y_j).
-    x, y: features (N, D) and (M, D), at least 2 each; gamma is 1/D by default. No more than 512 rows of a kernel matrix exist
-    at a time.
+    x, y: features (N, D) and (M, D), at least 2 each; gamma is 1/D by default. Arithmetic, memory and errors as of `kid`; no
+    kernel matrix is stored where the native or Triton body of `gancore.kernels.mmd2` runs.
     """
-    a, b = both(x, y, None, 1)
-    scale = 1 / a.shape[1] if gamma is None else gamma
+    a, b = both(x, y, None, 1, read=as_given)
+    return _mmd2(a, b, polynomial(degree, gamma, coef0))
 
-    def kernel_sum(p: Tensor, q: Tensor) -> Tensor:
-        return torch.stack([(scale * part @ q.T + coef0).pow(degree).sum() for part in p.split(_ROWS)]).sum()
 
-    def within(p: Tensor) -> Tensor:
-        own = (scale * p.square().sum(1) + coef0).pow(degree).sum()
-        return (kernel_sum(p, p) - own) / (len(p) * (len(p) - 1))
+@torch.no_grad()
+def _mmd2(a: Tensor, b: Tensor, kernel: Kernel) -> float:
+    if a.dtype != torch.float64:
+        a, b = a.float(), b.float()
+    return float(mmd2(a, b, kernel, precision="highest"))
 
-    return float(within(a) + within(b) - 2 * kernel_sum(a, b) / (len(a) * len(b)))
+
+def _rows(x: Tensor, index: Tensor, kept: Tensor) -> Tensor:
+    """Rows `index` of x, in the memory of `kept`, which grows to hold them."""
+    return torch.index_select(x, 0, index.to(x.device), out=kept.resize_(len(index), x.shape[1]))
 
 
 def _draw(n: int, m: int, subsets: int, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,8 +1,15 @@
 """KID: the formula written out, subsets given and drawn, and the absence of bias."""
 
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
+from gancore.kernels import _native, mmd2
 from gancore.metrics import kid, polynomial_mmd2
 
 
@@ -26,11 +33,64 @@ def test_is_the_formula():
     assert kid(x, y, subsets=None) == pytest.approx((by_hand(x, y), 0.0), rel=1e-12)
 
 
-def test_many_rows_give_the_same_as_few(monkeypatch):
-    x, y = normal(50, 5), normal(40, 5, seed=1)
-    whole = polynomial_mmd2(x, y)
-    monkeypatch.setitem(polynomial_mmd2.__globals__, "_ROWS", 7)
-    assert polynomial_mmd2(x, y) == pytest.approx(whole, rel=1e-10)
+def in_float64(x, y):
+    """The formula through whole matrices, of samples of any type."""
+    x, y = x.double(), y.double()
+    k = {name: (a @ b.T / x.shape[1] + 1) ** 3 for name, a, b in (("xx", x, x), ("yy", y, y), ("xy", x, y))}
+    within = [(k[n].sum() - k[n].trace()) / (len(k[n]) * (len(k[n]) - 1)) for n in ("xx", "yy")]
+    return float(within[0] + within[1] - 2 * k["xy"].mean())
+
+
+def test_many_rows_give_the_same_as_whole_matrices():
+    x, y = normal(700, 5), normal(2300, 5, seed=1)
+    assert polynomial_mmd2(x, y) == pytest.approx(in_float64(x, y), rel=1e-10)
+
+
+@pytest.mark.parametrize("impl", ["reference", "native"])
+def test_float32_and_half_features_agree_with_float64_on_the_same_subsets(impl, monkeypatch):
+    if impl == "native" and _native.missing(torch.device("cpu")):
+        pytest.skip("the native library is not built")
+    monkeypatch.setitem(kid.__globals__, "mmd2", functools.partial(mmd2, impl=impl))
+    x, y = normal(900, 256).relu(), (normal(800, 256, seed=1) + 0.1).relu()
+    draw = torch.Generator().manual_seed(3)
+    sizes = ((400, 400), (300, 500), (500, 200))
+    pairs = [tuple(torch.randint(most, (n,), generator=draw) for most, n in zip((900, 800), size, strict=True)) for size in sizes]
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = x.to(dtype), y.to(dtype)
+        parts = torch.tensor([in_float64(a[i], b[j]) for i, j in pairs])
+        wanted = (float(parts.mean()), float(parts.std(correction=0)))
+        assert kid(a, b, subsets=pairs) == pytest.approx(wanted, rel=0, abs=1e-6)
+        assert kid(a, b, subsets=None).mean == pytest.approx(in_float64(a, b), rel=0, abs=1e-6)
+
+
+MEMORY = """
+import functools, importlib, torch
+from pathlib import Path
+module = importlib.import_module("gancore.metrics.kid")
+module.mmd2 = functools.partial(module.mmd2, impl="native")
+torch.set_num_threads(1)
+x, y = torch.rand(2, 10_000, 2048)
+module.kid(x[:300], y[:300], subsets=1, subset_size=200)  # what loads at a first call
+
+def resident(key):
+    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+before = resident("VmRSS")
+module.kid(x, y, subsets=2, subset_size=1000)
+print(1024 * (resident("VmHWM") - before))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells a process its peak")
+@pytest.mark.skipif(_native.missing(torch.device("cpu")) is not None, reason="the native library is not built")
+def test_memory_is_that_of_one_pair_of_subsets():
+    """10,000 x 2,048 features, blocks of 1,000: two buffers of 8.2 MB and a few rows of products, 20 MB with all else. Whole
+    float64 features would take 328 MB."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) <= 20e6
 
 
 def test_given_subsets():
