@@ -92,6 +92,7 @@ SPEC = Spec(
         Sample("fewer samples than groups", _draw(3, 2), {"groups": 8}),
     ),
     dtypes={},
+    mixes=True,
     bytes_moved=lambda x, groups=4, channels=1: x.nbytes + x.nbytes // max(1, x.shape[1]) * channels,
     bad=(
         Bad({"x": 3.0}, TypeError, "x got float"),
