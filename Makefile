@@ -13,7 +13,7 @@ TEST_WORKERS ?= 2
 help:
 	@echo "make train    train a GAN on handwritten digits and show where its samples, metrics and report lie"
 	@echo "make test     run the tests"
-	@echo "make bench    time the operators against their peers"
+	@echo "make bench    time losses, loop and operators against their peers, and renew the README's tables"
 	@echo "make lint     check style and types"
 	@echo "make accept   rerun the stale acceptance checks of the recipes and print their table"
 

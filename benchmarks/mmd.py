@@ -33,7 +33,7 @@ MOST_BYTES = 16e9
 _ALL = ("ours", "closed-compiled", "single-compiled", "blocks-compiled", "blocks-eager", "cdist-compiled", "cdist-eager", "keops")
 _ARBITRARY = ("ours", "closed-compiled", "blocks-compiled", "blocks-eager", "cdist-compiled", "cdist-eager")
 _FORMULA = ("ours", "blocks-compiled", "blocks-eager")
-_SCALING = ("ours", "closed-compiled", "blocks-compiled", "blocks-eager", "cdist-eager", "keops")
+_SCALING = ("ours", "closed-compiled", "single-compiled", "blocks-eager", "cdist-eager", "keops")
 _SIZES = tuple(2**p for p in range(9, 16))
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,6 +32,69 @@ def digits() -> str:
     return "\n".join([*lines, "", f"torch {found['versions']['torch']}, one thread, commit {found['commit']}."])
 
 
+_MMD_COLUMNS = {
+    "best compiled formula": ("blocks-compiled", "single-compiled", "broadcast-compiled"),
+    "derivative by hand, compiled": ("closed-compiled",),
+    "formula, eager": ("blocks-eager", "broadcast-eager"),
+    "cdist, compiled": ("cdist-compiled",),
+    "cdist, eager": ("cdist-eager",),
+    "KeOps": ("keops",),
+}
+
+
+def mmd() -> str:
+    """Times of the MMD benchmark on a CPU and how many times gancore's each is; KID, large samples and the plot below it."""
+    path = ROOT / "benchmarks/results/mmd-cpu.json"
+    return mmd_text(json.loads(path.read_text())) if path.exists() else "Not measured yet: `gancore bench mmd`."
+
+
+def mmd_text(result: dict[str, Any]) -> str:
+    """The same of a result file's content."""
+    rows = {row["row"]: row for row in result["rows"]}
+    timed = [row for name, row in rows.items() if name not in ("kid", "memory", "large", "scaling")]
+    lines = [f"| value and gradient in x | gancore | {' | '.join(_MMD_COLUMNS)} |", "|---" * (2 + len(_MMD_COLUMNS)) + "|"]
+    for row in timed:
+        if "refused" in row:
+            lines.append(f"| {row['row']} | refused: {row['refused']} |" + " |" * len(_MMD_COLUMNS))
+            continue
+        best = [min((row["bodies"][b] for b in names if b in row["bodies"]), key=lambda b: b["ms"], default=None)
+                for names in _MMD_COLUMNS.values()]  # fmt: skip
+        cells = ["" if b is None else f"{_ms(b['ms'])}, **{b['ratio']:.3g}x**" for b in best]
+        what = row["case"] if row["row"] != "minibatch" else f"minibatch discrimination, {row['case']}"
+        lines.append(f"| {what} | {_ms(row['bodies']['ours']['ms'])} | {' | '.join(cells)} |")
+    lines += ["", *_mmd_notes(rows)]
+    commits = ", ".join(sorted({row["commit"] for row in result["rows"]}))
+    versions = result["versions"]
+    packages = ", ".join(f"{name} {versions[name]}" for name in ("torch", "pykeops", "torch-fidelity"))
+    return "\n".join([*lines, "", f"{result['device']}, {packages}, commit {commits}."])
+
+
+def _mmd_notes(rows: dict[str, Any]) -> list[str]:
+    notes = []
+    kid = rows.get("kid", {})
+    if ours := kid.get("bodies", {}).get("ours"):
+        notes.append(f"- KID, {kid['case']}: {_ms(ours['ms'])}{_mb(ours)}, {ours['value_error']:.1g} from float64")
+        if theirs := kid["bodies"].get("fidelity"):
+            told = f"{_ms(theirs['ms'])} ({theirs['ratio']:.3g}x){_mb(theirs)}, {theirs['value_error']:.1g} from float64"
+            notes[-1] += f"; torch-fidelity, the same blocks: {told}"
+    for row in (rows[name] for name in ("memory", "large") if "bodies" in rows.get(name, {})):
+        ours = row["bodies"]["ours"]
+        notes.append(f"- {row['case']}, value and gradient: {_ms(ours['ms'])}{_mb(ours)}")
+    absent = {reason for row in rows.values() for reason in row.get("left_out", {}).values()}
+    notes += [f"- left out: {reason}" for reason in sorted(absent)]
+    if "points" in rows.get("scaling", {}):
+        notes += ["", "![Time and memory of an MMD loss over the number of samples](docs/mmd.png)"]
+    return notes
+
+
+def _ms(ms: float) -> str:
+    return f"{ms:.3g} ms" if ms < 1000 else f"{ms / 1000:.3g} s"
+
+
+def _mb(body: dict[str, Any]) -> str:
+    return "" if body.get("mb") is None else f" and {body['mb']:.3g} MB beyond its inputs"
+
+
 def _size(shape: list[int]) -> int:
     product = 1
     for side in shape:
@@ -38,7 +102,7 @@ def _size(shape: list[int]) -> int:
     return product
 
 
-TABLES = {"operators": operators, "digits": digits}
+TABLES = {"operators": operators, "digits": digits, "mmd": mmd}
 
 
 def filled(text: str) -> str:

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import gancore
-from gancore.benchmarks import cases, exact, mmd, peak, peers, plots, suite, timing
+from gancore.benchmarks import cases, exact, mmd, peak, peers, plots, suite, tables, timing
 from gancore.benchmarks.cases import Case, Refused
 from gancore.cli.app import app
 from gancore.core import DataError, GancoreError
@@ -267,3 +267,23 @@ def test_blocks_of_kid_are_those_that_torch_fidelity_draws():
     case = Case("kid", 60, 8, subsets=4, size=30)
     theirs = cases.check(case, "fidelity", cases.body(case, "fidelity")())
     assert theirs["value_error"] < 1e-5  # other blocks differ by 1e-3
+
+
+def test_the_readme_table_shows_the_better_formula_and_hides_no_refusal():
+    times = {"ours": (40.0, 1.0), "blocks-compiled": (100.0, 2.5), "single-compiled": (80.0, 2.0), "keops": (12_860.0, 321.5)}
+    bodies = {name: {"ms": ms, "ratio": ratio, "value_error": 1e-9, "mb": 12.0} for name, (ms, ratio) in times.items()}
+    case, commit = "2 x 9 samples", "abc"
+    rows = [
+        {"row": "powers", "case": case, "bodies": bodies, "left_out": {"cdist-eager": "no reason"}, "commit": commit},
+        {"row": "d16", "case": case, "refused": "gancore is off", "commit": commit},
+        {"row": "kid", "case": "3 blocks", "bodies": {"ours": bodies["ours"], "fidelity": bodies["keops"]}, "left_out": {}, "commit": commit},
+        {"row": "large", "case": case, "bodies": {"ours": bodies["ours"]}, "left_out": {}, "commit": commit},
+    ]  # fmt: skip
+    versions = {"torch": "2", "pykeops": "3", "torch-fidelity": "absent"}
+    text = tables.mmd_text({"rows": rows, "device": "a machine", "versions": versions})
+    assert "| 2 x 9 samples | 40 ms | 80 ms, **2x** |  |  |  |  | 12.9 s, **322x** |" in text
+    assert "refused: gancore is off" in text
+    assert "torch-fidelity, the same blocks: 12.9 s (322x) and 12 MB" in text
+    assert "left out: no reason" in text
+    assert "mmd.png" not in text
+    assert text.endswith("a machine, torch 2, pykeops 3, torch-fidelity absent, commit abc.")
