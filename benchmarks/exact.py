@@ -9,32 +9,41 @@ from torch import Tensor
 _ROWS = 256
 
 
-def mmd(x: Tensor, y: Tensor, kernel: Callable[[Tensor], Tensor], of: str, rows: int) -> tuple[Tensor, Tensor, float]:
-    """Biased squared MMD, its gradient in the first `rows` rows of x (rows, D), and the mean of k(x, x).
+def mmd_value(x: Tensor, y: Tensor, kernel: Callable[[Tensor], Tensor], of: str) -> tuple[float, float]:
+    """Biased squared MMD, and the mean of k(x, x).
 
     kernel: of squared distances where `of` is "distance", of inner products where it is "product".
     """
-    x, y = x.detach().double(), y.detach().double()
-    if of == "distance":
-        # Distances do not change with a common shift, and the matrix product below loses fewer digits near the origin.
-        x, y = x - x.mean(0), y - x.mean(0)
+    x, y = _prepared(x, y, of)
 
-    def block(a: Tensor, b: Tensor) -> Tensor:
-        dots = a @ b.T
-        return kernel(a.square().sum(1)[:, None] + b.square().sum(1) - 2 * dots if of == "distance" else dots)
-
-    def mean(a: Tensor, b: Tensor) -> Tensor:
-        return torch.stack([block(part, b).sum() for part in a.split(_ROWS)]).sum() / (len(a) * len(b))
+    def mean(a: Tensor, b: Tensor) -> float:
+        return sum(float(_block(part, b, kernel, of).sum()) for part in a.split(_ROWS)) / (len(a) * len(b))
 
     within = mean(x, x)
-    value = within + mean(y, y) - 2 * mean(x, y)
-    gradients = []
+    return within + mean(y, y) - 2 * mean(x, y), within
+
+
+def mmd_gradient(x: Tensor, y: Tensor, kernel: Callable[[Tensor], Tensor], of: str, rows: int) -> Tensor:
+    """The gradient of the same in the first `rows` rows of x (rows, D)."""
+    x, y = _prepared(x, y, of)
+    gradients: list[Tensor] = []
     for part in x[:rows].split(_ROWS):
         leaf = part.clone().requires_grad_()
-        # x_i stands in a row and in a column of k(x, x), hence the 2; y in its rows alone.
-        inside = 2 * block(leaf, x).sum() / len(x) ** 2 - 2 * block(leaf, y).sum() / (len(x) * len(y))
+        # x_i stands in a row and in a column of k(x, x), hence the 2; beside y in rows alone, which count twice.
+        inside = 2 * _block(leaf, x, kernel, of).sum() / len(x) ** 2 - 2 * _block(leaf, y, kernel, of).sum() / (len(x) * len(y))
         gradients += torch.autograd.grad(inside, leaf)
-    return value, torch.cat(gradients), float(within)
+    return torch.cat(gradients)
+
+
+def _prepared(x: Tensor, y: Tensor, of: str) -> tuple[Tensor, Tensor]:
+    x, y = x.detach().double(), y.detach().double()
+    # Distances do not change with a common shift, and the matrix product loses fewer digits near the origin.
+    return (x - x.mean(0), y - x.mean(0)) if of == "distance" else (x, y)
+
+
+def _block(a: Tensor, b: Tensor, kernel: Callable[[Tensor], Tensor], of: str) -> Tensor:
+    dots = a @ b.T
+    return kernel(a.square().sum(1)[:, None] + b.square().sum(1) - 2 * dots if of == "distance" else dots)
 
 
 def minibatch(x: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:

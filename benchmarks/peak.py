@@ -1,4 +1,4 @@
-"""Peak memory of one call beyond what was there before it, in a fresh process: `python -m gancore.benchmarks.peak CASE BODY`.
+"""Peak memory of one call beyond what was there before it, in a fresh process.
 
 On a GPU the allocator's own count, on Linux the growth of the process's resident memory; elsewhere none is known.
 """
@@ -17,15 +17,18 @@ from typing import Any
 import torch
 
 from gancore.benchmarks import cases
-from gancore.benchmarks.cases import Case
+from gancore.benchmarks.cases import Case, Refused
 
 _STATUS = Path("/proc/self/status")
 _SMALL = 128
 
 
-def measured(case: Case, name: str, limit: float = 600.0) -> dict[str, float] | None:
-    """`mb` (10^6 bytes beyond the inputs, the result included) and `seconds` of one call; None if it failed or outran limit."""
-    words = [sys.executable, "-m", "gancore.benchmarks.peak", json.dumps(asdict(case)), name]
+def measured(case: Case, name: str, limit: float = 600.0, check: bool = False) -> dict[str, float] | None:
+    """`mb` (10^6 bytes beyond the inputs, the result included) and `seconds` of one call; None if it failed or outran limit.
+
+    check: also its errors, and Refused where they are too large.
+    """
+    words = [sys.executable, "-m", "gancore.benchmarks.peak", json.dumps(asdict(case)), name, *(["check"] if check else [])]
     # The child has to find this gancore, and use as many threads.
     root = str(Path(cases.__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, (root if (Path(root) / "gancore").is_dir() else "", os.environ.get("PYTHONPATH", ""))))
@@ -37,11 +40,17 @@ def measured(case: Case, name: str, limit: float = 600.0) -> dict[str, float] | 
         return None
     if done.returncode:
         return None
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return answer(json.loads(done.stdout.splitlines()[-1]))
+
+
+def answer(found: dict[str, Any]) -> dict[str, float]:
+    """What the child process found. Raises Refused where that is an error of the result."""
+    if "refused" in found:
+        raise Refused(found["refused"])
     return found
 
 
-def measure(case: Case, name: str) -> dict[str, float]:
+def measure(case: Case, name: str, check: bool = False) -> dict[str, float]:
     """The same in this process, which should have done nothing else."""
     # Libraries, thread pools and KeOps' formulas load at a first call: at a small one they cost no memory of this size.
     small = replace(case, n=min(case.n, _SMALL), size=min(case.size, _SMALL // 2), subsets=min(case.subsets, 2))
@@ -56,8 +65,8 @@ def measure(case: Case, name: str) -> dict[str, float]:
         torch.cuda.synchronize()
     seconds = time.perf_counter() - start
     peak = _after() - before
-    del kept
-    return {"mb": round(max(peak, 0) / 1e6, 2), "seconds": float(f"{seconds:.4g}")}
+    errors = cases.check(case, name, kept) if check else {}
+    return {"mb": round(max(peak, 0) / 1e6, 2), "seconds": float(f"{seconds:.4g}"), **errors}
 
 
 def known() -> bool:
@@ -88,7 +97,10 @@ def _resident(key: str) -> int:
 
 def main(words: list[str]) -> dict[str, Any]:
     """What the child process prints."""
-    return measure(Case(**json.loads(words[0])), words[1])
+    try:
+        return dict(measure(Case(**json.loads(words[0])), words[1], "check" in words[2:]))
+    except Refused as error:
+        return {"refused": str(error)}
 
 
 if __name__ == "__main__":

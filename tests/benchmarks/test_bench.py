@@ -136,9 +136,11 @@ def by_hand(case: Case) -> tuple[torch.Tensor, torch.Tensor]:
 def test_the_exact_formula_is_that_of_all_pairs(kernel):
     case = replace(TINY, kernel=kernel, n=300)
     value, gradient = by_hand(case)
-    found, slope, scale = exact.mmd(*cases.inputs(case), cases._kernel(case, compact=True), cases._of(case), 290)
-    torch.testing.assert_close(found, value, rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(slope, gradient[:290], rtol=1e-8, atol=1e-14)
+    x, y = cases.inputs(case)
+    kernel, of = cases._kernel(case, compact=True), cases._of(case)
+    found, scale = exact.mmd_value(x, y, kernel, of)
+    assert found == pytest.approx(float(value), rel=1e-9, abs=1e-12)
+    torch.testing.assert_close(exact.mmd_gradient(x, y, kernel, of, 290), gradient[:290], rtol=1e-8, atol=1e-14)
     assert scale > 0.1
 
 
@@ -238,9 +240,21 @@ def test_bodies_take_turns_and_the_slow_sit_out(monkeypatch):
 def test_memory_is_that_of_the_call():
     case = Case("mmd", 1500, 8, "powers")
     matrix = 3000**2 * 4e-6
-    whole = peak.measured(case, "cdist-eager")
+    whole = peak.measured(case, "cdist-eager", check=True)
     assert whole is not None
     assert 3 * matrix < whole["mb"] < 20 * matrix
+    assert whole["value_error"] < cases.VALUE
+
+
+def test_one_call_in_a_fresh_process_is_checked_too(monkeypatch):
+    with pytest.raises(Refused, match="gancore is off"):
+        peak.answer({"refused": "gancore is off"})
+    case = replace(TINY, n=21)
+    value, gradient = cases.body(case, "ours")()
+    monkeypatch.setattr(cases, "MOST_CHECKED", 20)
+    assert set(cases.check(case, "ours", (value * 1.1, gradient))) == {"gradient_error"}
+    with pytest.raises(Refused, match="gradient error"):
+        cases.check(case, "ours", (value, gradient * 1.1))
 
 
 def test_the_plot_bears_its_figures_and_says_who_is_left_out(tmp_path, small):
@@ -276,9 +290,9 @@ def test_the_readme_table_shows_the_better_formula_and_hides_no_refusal():
     rows = [
         {"row": "powers", "case": case, "bodies": bodies, "left_out": {"cdist-eager": "no reason"}, "commit": commit},
         {"row": "d16", "case": case, "refused": "gancore is off", "commit": commit},
-        {"row": "kid", "case": "3 blocks", "bodies": {"ours": bodies["ours"], "fidelity": bodies["keops"]}, "left_out": {}, "commit": commit},
-        {"row": "large", "case": case, "bodies": {"ours": bodies["ours"]}, "left_out": {}, "commit": commit},
-    ]  # fmt: skip
+        {"row": "kid", "case": "3 blocks", "bodies": {"ours": bodies["ours"], "fidelity": bodies["keops"]}, "commit": commit},
+        {"row": "large", "case": case, "bodies": {"ours": bodies["ours"]}, "commit": commit},
+    ]
     versions = {"torch": "2", "pykeops": "3", "torch-fidelity": "absent"}
     text = tables.mmd_text({"rows": rows, "device": "a machine", "versions": versions})
     assert "| 2 x 9 samples | 40 ms | 80 ms, **2x** |  |  |  |  | 12.9 s, **322x** |" in text
