@@ -83,7 +83,7 @@ def _mmd_notes(rows: dict[str, Any]) -> list[str]:
     absent = {reason for row in rows.values() for reason in row.get("left_out", {}).values()}
     notes += [f"- left out: {reason}" for reason in sorted(absent)]
     if "points" in rows.get("scaling", {}):
-        notes += ["", "![Time and memory of an MMD loss over the number of samples](docs/mmd.png)"]
+        notes += ["", "![Time and memory of an MMD loss over the number of samples](docs/mmd-cpu.png)"]
     return notes
 
 
