@@ -63,3 +63,8 @@ def squared_error(a: Tensor, b: Tensor) -> Tensor:
     """Sum of squared differences per sample: (N, ...) -> (N,)."""
     return ((a - b) ** 2).flatten(1).sum(1)
 
+
+def root(square: Tensor) -> Tensor:
+    """The square root of squared sizes, of any shape; where rounding or chance left none above 0, it and its derivative are 0."""
+    # Times 0 and not 0, so that NaN stays NaN.
+    return torch.where(square > 0, square.clamp_min(torch.finfo(square.dtype).tiny).sqrt(), 0 * square)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import grad
 
+from gancore.losses import root
+
 Place = Literal["between", "real", "fake", "around"]
 Inputs = Tensor | tuple[Tensor, ...]
 
@@ -77,9 +79,8 @@ def _penalty(g: Tensor, center: float, one_sided: bool, norm: float) -> Tensor:
     if norm == 2 and center == 0:
         return (g * g).sum(1)
     if norm == 2:
-        square = (g * g).sum(1)
-        # The square root has no derivative at 0; a critic that is constant there is pushed in no direction.
-        size = torch.where(square > 0, square.clamp_min(torch.finfo(g.dtype).tiny).sqrt(), square)
+        # Its derivative at 0 is 0: a critic that is constant there is pushed in no direction.
+        size = root((g * g).sum(1))
     elif norm == 1:
         size = g.abs().sum(1)
     elif norm == float("inf"):

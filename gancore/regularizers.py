@@ -8,11 +8,12 @@ from torch import Tensor
 from gancore.core import Nets, State, Terms
 
 
-def clip_weights(player: str, bound: float) -> Callable[[Nets, State, Terms], None]:
-    """After-hook that brings every parameter of `player` into [-bound, bound] (WGAN, arXiv:1701.07875, algorithm 1)."""
+def clip_weights(player: str, bound: float, part: str = "") -> Callable[[Nets, State, Terms], None]:
+    """After-hook that brings every parameter of `player`, or of its submodule `part`, into [-bound, bound] (WGAN,
+    arXiv:1701.07875, algorithm 1)."""
 
     def clip(nets: Nets, state: State, terms: Terms) -> None:
-        weights: list[Tensor] = list(nets[player].parameters())
+        weights: list[Tensor] = list(nets[player].get_submodule(part).parameters())
         torch._foreach_clamp_min_(weights, -bound)
         torch._foreach_clamp_max_(weights, bound)
 

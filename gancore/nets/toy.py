@@ -88,6 +88,8 @@ class Critic(nn.Module):
 class Encoder(nn.Module):
     """Samples to `codes` numbers (N, codes)."""
 
+    separate = False
+
     def __init__(self, spec: DataSpec, codes: int, *, depth: int = DEPTH) -> None:
         super().__init__()
         self.body = Mlp([math.prod(spec.shape), *[spec.width or WIDTH] * depth, codes])

@@ -118,3 +118,12 @@ def test_no_loss_reduces_or_mixes_samples() -> None:
     assert together.shape == (12, 2)
     alone = torch.cat([everything(REAL[i : i + 1], FAKE[i : i + 1]) for i in range(2)], 1)
     assert torch.equal(together, alone)
+
+
+def test_root_has_no_slope_where_nothing_is_above_zero() -> None:
+    square = tensor([4.0, 0.0, -1e-9, math.nan], requires_grad=True)
+    found = losses.root(square)
+    found[:3].sum().backward()
+    torch.testing.assert_close(found.detach(), tensor([2.0, 0.0, 0.0, math.nan]), equal_nan=True)
+    assert square.grad is not None
+    torch.testing.assert_close(square.grad, tensor([0.25, 0.0, 0.0, 0.0]))
