@@ -59,4 +59,5 @@ def everything() -> None:
     """Every benchmark in turn, as `make bench` runs them."""
     require(tuple(BENCHMARKS))
     for name in BENCHMARKS:
-        run(name, Asked())
+        headings, lines = run(name, Asked())
+        print(name, *("  ".join(line) for line in (headings, *lines)), sep="\n", flush=True)
