@@ -92,7 +92,8 @@ def _ms(ms: float) -> str:
 
 
 def _mb(body: dict[str, Any]) -> str:
-    return "" if body.get("mb") is None else f" and {body['mb']:.3g} MB beyond its inputs"
+    mb = body.get("mb")
+    return "" if mb is None else f" and {mb:{'.3g' if mb < 100 else ',.0f'}} MB beyond its inputs"
 
 
 def _size(shape: list[int]) -> int:
