@@ -54,9 +54,9 @@ def choose(spec: Spec, impl: str, x: Tensor, shape_class: str | Callable[[], str
     """The body to run: "triton", "native" or "reference".
 
     An explicit choice is returned or refused: ValueError for an unknown name, RuntimeError naming what is missing. "auto"
-    follows the measured table; `shape_class` may be a function, which an explicit choice does not call (under torch.compile the
-    comparisons in it would specialise the graph). Where the table is silent, a GPU gets Triton and a CPU the reference. Inside `torch.compile` an
-    operator whose reference the compiler fuses with its neighbours (`spec.fusible`) leaves itself to the compiler, and under
+    follows the measured table; where that is silent, a GPU gets Triton and a CPU the reference. `shape_class` may be a function,
+    which an explicit choice does not call: under torch.compile the comparisons in it specialise the graph. Inside `torch.compile`
+    an operator whose reference the compiler fuses with its neighbours (`spec.fusible`) leaves itself to the compiler, and under
     `torch.func` transforms, which registered operators do not pass, every operator runs its reference.
     """
     if impl not in IMPLS:
