@@ -1,4 +1,4 @@
-"""Layers that networks share."""
+"""Layers that networks share. Those with an operator import it as they are used: to load Triton takes a third of a second."""
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,44 @@ class OneHot(nn.Module):
         if x.dim() == 4:
             hot = hot[:, :, None, None].expand(-1, -1, *x.shape[2:])
         return torch.cat([x, hot], 1)
+
+
+class MinibatchDiscrimination(nn.Module):
+    """Lets a discriminator see how close each sample lies to the rest of its batch (Salimans et al. 2016, arXiv:1606.03498, 3.2).
+
+    Maps features (N, features) to (N, features + B): h concatenated with o, where M = h T for the learned T (features, B, C) and
+    o_ib = sum over j != i of exp(-|M_ib - M_jb|_1), in [0, N - 1]. Data and fakes must be batches of their own, and of one size,
+    with which o grows. T starts as N(0, 1 / features), so that distances do not depend on the number of features. impl: as in
+    `gancore.kernels.minibatch_discrimination`, which raises where h has another rank than 2.
+    """
+
+    def __init__(self, features: int, B: int = 100, C: int = 5, *, impl: str = "auto") -> None:
+        super().__init__()
+        self.impl = impl
+        self.T = nn.Parameter(torch.randn(features, B, C) / features**0.5)
+
+    def forward(self, h: Tensor) -> Tensor:
+        from gancore.kernels import minibatch_discrimination
+
+        m = (h @ self.T.flatten(1)).unflatten(-1, self.T.shape[1:])
+        return torch.cat([h, minibatch_discrimination(m, impl=self.impl).to(h.dtype)], 1)
+
+
+class MinibatchStddev(nn.Module):
+    """Appends the standard deviation over groups of samples as `channels` channels (Karras et al. 2018, arXiv:1710.10196).
+
+    Maps (N, C, ...) to (N, C + channels, ...). groups: their number, of N / groups samples each, where papers state the samples
+    of a group; see `gancore.kernels.minibatch_stddev`.
+    """
+
+    def __init__(self, groups: int = 4, channels: int = 1) -> None:
+        super().__init__()
+        self.groups, self.channels = groups, channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        from gancore.kernels import minibatch_stddev
+
+        return torch.cat([x, minibatch_stddev(x, self.groups, self.channels)], 1)
 
 
 def spectral(module: nn.Module) -> nn.Module:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from gancore.kernels import minibatch_stddev
+from gancore.layers import MinibatchStddev
 from tests.kernels.checks import assert_close, assert_same_bits
 
 
@@ -82,3 +83,11 @@ def test_kernels_are_refused_and_the_result_is_the_callers_own() -> None:
     y = minibatch_stddev(x)
     y[0, 0, 0, 0] = 9.0  # an expanded tensor would take it everywhere
     assert (y == 9.0).sum() == 1
+
+
+def test_layer_appends_the_statistic() -> None:
+    x = torch.randn(6, 4, 3, 3)
+    y = MinibatchStddev(groups=2, channels=2)(x)
+    assert_same_bits(y[:, :4], x, "features")
+    assert_same_bits(y[:, 4:], minibatch_stddev(x, 2, 2), "statistic")
+    assert MinibatchStddev()(x.to(torch.bfloat16)).dtype == torch.bfloat16
