@@ -25,14 +25,14 @@ def accept(seed: int) -> list[Clause]:
     return [
         *clauses,
         at_most("largest weight of the encoder, of the box", widest / 0.1, 1 + 1e-6),
-        at_least("M after 100 steps of the critic alone, over M before", growth(seed), 2),
+        at_least("rise of M in 100 steps of the critic alone", growth(seed), 0.1),
         at_least("lowest eigenvalue of the kernel matrix", float(lowest), -1e-6),
         at_most("linear kernel, one code: weights off wgan's after 20 steps", off_wgan(seed, 20), 1e-6),
     ]
 
 
 def growth(seed: int, steps: int = 100) -> float:
-    """By how much the critic alone raises M between fixed samples, G as it starts."""
+    """By how much the critic alone raises M, at most 10, between fixed samples, G as it starts."""
     trainer = open_run("mmd-gan", data="ring8", batch_size=256, seed=seed, lr=5e-4, clip_value=0.1, reconstruction=0.1).trainer
     stage = trainer.recipe.stages[0]
     critic = stage.phases[0]
@@ -44,12 +44,13 @@ def growth(seed: int, steps: int = 100) -> float:
         with torch.no_grad():
             return float(mmd2(trainer.nets["D"].codes(real), trainer.nets["D"].codes(fake), gaussian(BANDWIDTHS)))
 
-    critic.after(trainer.nets, trainer.state, {})  # the first step brings weights into the box, whatever it learns
+    with torch.no_grad():
+        critic.after(trainer.nets, trainer.state, {})  # the first step brings weights into the box, whatever it learns
     before = distance()
     with trainer.random():
         for _ in range(steps):
             trainer._visit(critic, stage)
-    return distance() / before
+    return distance() - before
 
 
 def off_wgan(seed: int, steps: int) -> float:
