@@ -166,7 +166,7 @@ template <class T> class Sweep {
   // Blocks of an estimator have nothing in common, so that their rounds go together.
   void add_rounds(Range rows, Range cols, std::vector<std::vector<Visit>>& rounds) const {
     const int64_t high = (rows.size() + edge_ - 1) / edge_, wide = (cols.size() + edge_ - 1) / edge_;
-    const int64_t count = same_ ? high + 1 : std::max(high, wide);
+    const int64_t count = same_ ? high + 2 : std::max(high, wide);
     if (int64_t(rounds.size()) < count) rounds.resize(count);
     for (int64_t r = 0; r < count; ++r) {
       if (!same_) {
@@ -175,10 +175,13 @@ template <class T> class Sweep {
         continue;
       }
       // A tournament: in round r those meet whose numbers add up to r; the last of an even number stays, the others turn.
-      if (r == high) {
-        for (int64_t i = 0; i < high; ++i) rounds[r].push_back({tile_of(rows, i), tile_of(rows, i), false});
-        continue;
+      // A tile on the diagonal is symmetric itself, and goes as two halves and what is between them.
+      for (int64_t i = 0; r >= high && i < high; ++i) {
+        const Range all = tile_of(rows, i), one{all.begin, all.begin + (all.size() + 1) / 2}, two{one.end, all.end};
+        if (r == high) rounds[r].push_back({one, one, false});
+        if (two.size()) rounds[r].push_back(r == high ? Visit{two, two, false} : Visit{one, two, true});
       }
+      if (r >= high) continue;
       const int64_t turning = high - (high % 2 == 0);
       for (int64_t i = 0; i < turning && r < turning; ++i) {
         int64_t j = ((r - i) % turning + turning) % turning;

@@ -92,9 +92,24 @@ GANCORE_INLINE int add_gaussian(const Term* t, const Term* end, int64_t n, const
   return add_gaussians<order, 1, 1>(t, n, d, e, k, psi, chi), 1;
 }
 
+// Of a constant degree the powers unroll, and the loop is vectorised.
+template <int order, class T>
+GANCORE_INLINE void add_power(int degree, const Term& t, int64_t n, const T* d, T* k, T* psi, T* chi) {
+  const T w = T(t.w), first = T(t.w * t.a * degree), second = T(t.w * t.a * t.a * degree * (degree - 1)), a = T(t.a), b = T(t.b);
+  LOOP {
+    const T z = a * d[j] + b;
+    T lower = T(1);  // z^(degree - 2)
+    for (int i = 2; i < degree; ++i) lower *= z;
+    const T low = degree > 1 ? lower * z : T(1);
+    k[j] += w * low * z;
+    if constexpr (order > 0) psi[j] += first * low;
+    if constexpr (order > 1) chi[j] += second * lower;
+  }
+}
+
 // Adds a term of another kind.
 template <int order, class T> GANCORE_INLINE void add_term(const Term& t, int64_t n, const T* d, T* k, T* psi, T* chi) {
-  const T w = T(t.w), a = T(t.a), b = T(t.b);
+  const T w = T(t.w), a = T(t.a);
   if (t.kind == kRationalQuadratic) {
     const T scale = T(0.5 / t.a), again = T((t.a + 1) / t.a);
     LOOP {
@@ -132,15 +147,12 @@ template <int order, class T> GANCORE_INLINE void add_term(const Term& t, int64_
       if constexpr (order > 1) chi[j] += second * v;
     }
   } else {
-    const int degree = t.extra;
-    LOOP {
-      const T z = a * d[j] + b;
-      T low = T(1), lower = T(1);  // powers degree - 1 and, in the second order, degree - 2
-      for (int i = 2; i < degree; ++i) lower *= z;
-      low = degree > 1 ? lower * z : T(1);
-      k[j] += w * low * z;
-      if constexpr (order > 0) psi[j] += w * a * T(degree) * low;
-      if constexpr (order > 1) chi[j] += w * a * a * T(degree) * T(degree - 1) * lower;
+    switch (t.extra) {
+      case 1: return add_power<order>(1, t, n, d, k, psi, chi);
+      case 2: return add_power<order>(2, t, n, d, k, psi, chi);
+      case 3: return add_power<order>(3, t, n, d, k, psi, chi);
+      case 4: return add_power<order>(4, t, n, d, k, psi, chi);
+      default: return add_power<order>(t.extra, t, n, d, k, psi, chi);
     }
   }
 }
@@ -427,7 +439,7 @@ GANCORE_INLINE void row_of(const T* weights, const T* x, const T* y, T* to, int6
   }
 }
 
-// to_jf += sum over rows i of weightsij g_f(y_j, x_i), n <= kChunk columns
+// to_jf += sum over rows i of w_ij g_f(y_j, x_i), n <= kChunk columns
 template <bool absolute, class T>
 GANCORE_INLINE void columns_of(const T* w, int64_t ld, const T* x, const T* y, T* to, int64_t rows, int64_t n, int64_t features,
                                int64_t stride) {

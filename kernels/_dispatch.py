@@ -54,7 +54,7 @@ def choose(spec: Spec, impl: str, x: Tensor, shape_class: str | Callable[[], str
     """The body to run: "triton", "native" or "reference".
 
     An explicit choice is returned or refused: ValueError for an unknown name, RuntimeError naming what is missing. "auto"
-    follows the measured table; where that is silent, a GPU gets Triton and a CPU the reference. `shape_class` may be a function,
+    follows the measured table; where that is silent, a GPU gets Triton and a CPU `spec.on_cpu`. `shape_class` may be a function,
     which an explicit choice does not call: under torch.compile the comparisons in it specialise the graph. Inside `torch.compile`
     an operator whose reference the compiler fuses with its neighbours (`spec.fusible`) leaves itself to the compiler, and under
     `torch.func` transforms, which registered operators do not pass, every operator runs its reference.
@@ -73,5 +73,5 @@ def choose(spec: Spec, impl: str, x: Tensor, shape_class: str | Callable[[], str
         return "reference"
     shape_class = shape_class if isinstance(shape_class, str) else shape_class()
     # In Triton's interpreter kernels run to be tested, thousands of times slower.
-    wanted = table().get(key(spec, x, shape_class), "triton" if x.device.type == "cuda" else "reference")
+    wanted = table().get(key(spec, x, shape_class), "triton" if x.device.type == "cuda" else spec.on_cpu)
     return wanted if missing(spec, wanted, x) is None else "reference"

@@ -63,7 +63,7 @@ class Spec:
     `neighbour` changes the options to those of a similar operator, which the tests must tell apart. `bytes_moved` is the least
     a forward call reads and writes. `fusible`: under torch.compile "auto" leaves the operator to the compiler.
     `library`: the native kernel calls PyTorch's matrix product, whose bits depend on the number of threads. `mixes`: a row of the
-    result depends on other rows of the batch.
+    result depends on other rows of the batch. `on_cpu`: the body that "auto" takes on a CPU of which nothing is measured.
     """
 
     name: str
@@ -79,6 +79,7 @@ class Spec:
     fusible: bool = False
     library: bool = False
     mixes: bool = False
+    on_cpu: str = "reference"
     bad: tuple[Bad, ...] = ()
     bench: tuple[Bench, ...] = ()
     ahead: Callable[[], tuple[Ahead, ...]] = tuple

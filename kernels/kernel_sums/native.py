@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from gancore.kernels import _native
-from gancore.kernels.kernel_sums.form import PARAMS, U, V, X, Y, First, Form, Points, Second
+from gancore.kernels.kernel_sums.form import PARAMS, First, Form, Points, Second, U, V, X, Y
 
 
 def _sweep(order: int, left: Points, right: Points | None, params: Tensor, wanted: int, form: Form) -> tuple[list[Tensor], Tensor]:
@@ -20,8 +20,9 @@ def _sweep(order: int, left: Points, right: Points | None, params: Tensor, wante
     _native.op("kernel_sums_native")(
         order, x, y, u, v, px, py, pu, pv, *found, sums, terms, form.metric, form.diagonal, form.block, bool(wanted & PARAMS)
     )
+    x_like, u_like = left.points, left.weights
     # In the place of a side that is not there stands an empty tensor like x.
-    likes = (left.points, left.points if right is None else right.points, left.weights, left.points if right is None else right.weights)
+    likes = (x_like, x_like, u_like, x_like) if right is None else (x_like, right.points, u_like, right.weights)
     return [like.new_empty(0) if g is None else g.to(like.dtype) for g, like in zip(found, likes, strict=True)], sums
 
 

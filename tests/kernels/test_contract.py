@@ -396,4 +396,4 @@ def test_table_rows_belong_to_operators_and_are_followed() -> None:
         for first, _ in pairwise((*spec.bench, None)):
             x = next(iter(first.draw(Generator()).values())).float()
             key = _dispatch.key(spec, x, first.shape_class)
-            assert _dispatch.choose(spec, "auto", x, first.shape_class) == _dispatch.table().get(key, "reference")
+            assert _dispatch.choose(spec, "auto", x, first.shape_class) == _dispatch.table().get(key, spec.on_cpu)
