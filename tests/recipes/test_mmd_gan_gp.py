@@ -27,7 +27,7 @@ def accept(seed: int) -> list[Clause]:
     (slope,) = torch.autograd.grad(witness(nets["D"](points), *features, KERNEL).sum(), points)
     return [
         *clauses,
-        between("mean slope of the witness", slope.norm(dim=1).mean().item(), 0.5, 1.5),
+        between("mean slope of the witness", slope.norm(dim=1).mean().item(), 0.8, 1.2),
         at_most("gradient of the critic's loss, off that of matrices", off_matrices(), 1e-6),
     ]
 
