@@ -337,19 +337,19 @@ template <class T> class Sweep {
 };
 
 // The sum over all pairs of x and y, or of x with itself. Tensors are contiguous: points and tangents (rows, features), weights (rows, E)
-// of their type; terms (n, 4) double: w, a, b, code. gx, gy and, of several weights, gu, gv have the type of the points and are added to;
+// of their type; params (n, 3) double: w, a, b. gx, gy and, of several weights, gu, gv have the type of the points and are added to;
 // of one weight gu, gv are double. sums (1 + 3 n) double receives the value and the derivatives by parameters. Order 0 gives K v in gu.
 void sweep(int64_t order, const Tensor x, std::optional<Tensor> y, const Tensor u, std::optional<Tensor> v, std::optional<Tensor> px,
            std::optional<Tensor> py, std::optional<Tensor> pu, std::optional<Tensor> pv, std::optional<Tensor> gx,
-           std::optional<Tensor> gy, std::optional<Tensor> gu, std::optional<Tensor> gv, std::optional<Tensor> sums, const Tensor terms,
-           int64_t metric, bool diagonal, int64_t block, bool parameters) {
+           std::optional<Tensor> gy, std::optional<Tensor> gu, std::optional<Tensor> gv, std::optional<Tensor> sums, const Tensor params,
+           std::vector<int64_t> codes, int64_t metric, bool diagonal, int64_t block, bool parameters) {
   const ScalarType type = x.scalar_type();
   STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::Double, "kernel sums: the native kernel takes float32 and float64");
   STD_TORCH_CHECK(y.has_value() == v.has_value(), "kernel sums: y and v go together");
   Form form{int(order), int(metric), block, diagonal, parameters, {}};
-  const double* row = static_cast<const double*>(terms.const_data_ptr());
-  for (int64_t i = 0; i < terms.size(0); ++i, row += 4)
-    form.terms.push_back({int(row[3]) % kKinds, int(row[3]) / kKinds, row[0], row[1], row[2]});
+  STD_TORCH_CHECK(params.numel() == 3 * int64_t(codes.size()), "kernel sums: ", codes.size(), " terms of three parameters each");
+  const double* row = static_cast<const double*>(params.const_data_ptr());
+  for (int64_t code : codes) form.terms.push_back({int(code) % kKinds, int(code) / kKinds, row[0], row[1], row[2]}), row += 3;
   auto run = [&](auto zero) {
     using T = decltype(zero);
     Side<T> left(x, u, px, pu, gx, gu);
@@ -366,7 +366,7 @@ void sweep(int64_t order, const Tensor x, std::optional<Tensor> y, const Tensor 
 STABLE_TORCH_LIBRARY_FRAGMENT(gancore, m) {
   m.def(
       "kernel_sums_native(int order, Tensor x, Tensor? y, Tensor u, Tensor? v, Tensor? px, Tensor? py, Tensor? pu, Tensor? pv, "
-      "Tensor(a!)? gx, Tensor(b!)? gy, Tensor(c!)? gu, Tensor(d!)? gv, Tensor(e!)? sums, Tensor terms, int metric, bool diagonal, "
+      "Tensor(a!)? gx, Tensor(b!)? gy, Tensor(c!)? gu, Tensor(d!)? gv, Tensor(e!)? sums, Tensor params, int[] codes, int metric, bool diagonal, "
       "int block, bool parameters) -> ()");
 }
 

@@ -37,9 +37,9 @@ def _wanted(x: Tensor, y: Tensor | None, u: Tensor, v: Tensor | None, params: Te
 
 
 def _share(weights: Tensor | None, points: Tensor, name: str) -> Tensor:
-    """Weights (N,) of samples as a column of float64, in which means are formed; ones by default."""
+    """Weights (N,) of samples as a column, of float64, in which means are formed; ones by default."""
     if weights is None:
-        return points.new_ones(len(points), 1, dtype=torch.float64)
+        return points.new_ones(len(points), 1)
     _check.floating("mmd2", name, weights, points.device)
     if weights.shape != (len(points),):
         raise ValueError(f"mmd2: {name} got shape {tuple(weights.shape)}, wants ({len(points)},), one for each sample")
@@ -78,24 +78,27 @@ def _pairs(estimator: str, block: int | None, n: int, m: int) -> _Pairs:
     return _Pairs(block, False, estimator == "block")
 
 
-def _mass(a: Tensor, b: Tensor, pairs: _Pairs, same: bool) -> Tensor:
-    """The sum of the weights a_i b_j over the pairs that count, float64."""
-    a, b = (t[:, 0].view(-1, pairs.block) if pairs.block else t[:, 0][None] for t in (a, b))
+def _mass(a: Tensor, b: Tensor, pairs: _Pairs, same: bool, weighted: bool) -> Tensor | float:
+    """The sum of the weights a_i b_j over the pairs that count, float64; of no weights, their number."""
+    alone = (same and not pairs.diagonal) or not pairs.partners
+    if not weighted:
+        return len(a) * ((pairs.block or len(b)) - alone)
+    a, b = (t[:, 0].double().view(-1, pairs.block or len(t)) if len(t) else t.double().T for t in (a, b))
     total = (a.sum(1) * b.sum(1)).sum()
-    return total - (a * b).sum() if (same and not pairs.diagonal) or not pairs.partners else total
+    return total - (a * b).sum() if alone else total
 
 
-def _matrix_mean(packed: Packed, x: Tensor, y: Tensor, a: Tensor, b: Tensor, pairs: _Pairs, same: bool) -> Tensor:
-    """The mean of k over the pairs that count, through the matrix, float64."""
+def _matrix_sum(packed: Packed, x: Tensor, y: Tensor, a: Tensor, b: Tensor, pairs: _Pairs, same: bool) -> Tensor:
+    """The sum of a_i b_j k over the pairs that count, through the matrix, float64."""
     size = pairs.block or max(len(x), len(y))
     parts = zip(x.split(size), y.split(size), a.split(size), b.split(size), strict=True)
     total = x.new_zeros((), dtype=torch.float64)
     for p, q, u, v in parts:
         k = reference.values(packed, reference.distances(packed.metric, p, q, same))
-        if (same and not pairs.diagonal) or not pairs.partners:
+        if same and not pairs.diagonal:
             k = k * (1 - torch.eye(len(p), dtype=k.dtype, device=k.device))
-        total = total + (u * (k.double() @ v)).sum()
-    return total / _mass(a, b, pairs, same)
+        total = total + (u.double() * (k.double() @ v.double())).sum()
+    return total
 
 
 def _partner_mean(packed: Packed, x: Tensor, y: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -105,7 +108,7 @@ def _partner_mean(packed: Packed, x: Tensor, y: Tensor, a: Tensor, b: Tensor) ->
         d = (x * y).sum(1)
     else:
         d = (x - y).square().sum(1) if packed.metric == SQUARED else (x - y).abs().sum(1)
-    share = a * b
+    share = a.double() * b.double()
     return (share * reference.values(packed, d).double()).sum() / share.sum()
 
 
@@ -165,24 +168,27 @@ def mmd2(
     with torch.autocast(p.device.type, enabled=False):
         for packed in pack(kernel, p.shape[1], p.device):
             body = _dispatch.choose(SPEC, impl, x, shape_class(packed, p, pairs.block or len(q)))
+            how = matrix_precision(precision, dtype)
             for left, right, u, v, times in ((p, p, a, a, 1), (q, q, b, b, 1), (p, q, a, b, -2)):
-                part = times * _mean(packed, (left, right, u, v), pairs, matrix_precision(precision, dtype), body)
+                weighted = (x_weights is not None and u is a) or (y_weights is not None and v is b)
+                part = _mean(packed, (left, right, u, v), pairs, how, body, weighted) * times
                 total = part if total is None else total + part
     assert total is not None
     return total.to(dtype)
 
 
-def _mean(packed: Packed, sides: tuple[Tensor, Tensor, Tensor, Tensor], pairs: _Pairs, precision: str, body: str) -> Tensor:
+def _mean(packed: Packed, sides: tuple[Tensor, ...], pairs: _Pairs, precision: str, body: str, weighted: bool) -> Tensor:
     x, y, u, v = sides
     if not pairs.partners:
         return _partner_mean(packed, x, y, u, v)
+    mass = _mass(u, v, pairs, x is y, weighted)
     if body == "reference":
-        return _matrix_mean(packed, x, y, u, v, pairs, x is y)
+        return _matrix_sum(packed, x, y, u, v, pairs, x is y) / mass
     form = Form(packed.metric, packed.codes, pairs.diagonal, pairs.block, precision, body)
     far, far_weights = (None, None) if x is y else (y, v)
     wanted = _wanted(x, far, u, far_weights, packed.params)
     value: Tensor = form_of(x, far, u, far_weights, packed.params, wanted, *form)[0]
-    return value / _mass(u, v, pairs, x is y)
+    return value / mass
 
 
 def _draw(n: int, m: int, d: int, weights: bool = False) -> Callable[[Generator], dict[str, Tensor]]:
@@ -218,12 +224,13 @@ SPEC = Spec(
     fn=mmd2,
     reference=mmd2_reference,
     samples=_samples(),
-    dtypes={"native": (torch.float32, torch.float64, *HALF)},
+    dtypes={"triton": (torch.float32, *HALF), "native": (torch.float32, torch.float64, *HALF)},
     neighbour=other_kernel,
     batched=("x", "y", "x_weights", "y_weights"),
     bytes_moved=lambda x, y, **options: x.nbytes + y.nbytes,
     library=True,
     mixes=True,
+    on_cpu="native",
     bad=(
         Bad({"x": torch.zeros(3)}, ValueError, r"x got shape \(3,\), wants two dimensions"),
         Bad({"y": torch.zeros(4, 2)}, ValueError, "y got 2 features, wants 3"),

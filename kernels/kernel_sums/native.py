@@ -10,7 +10,6 @@ from gancore.kernels.kernel_sums.form import PARAMS, First, Form, Points, Second
 def _sweep(order: int, left: Points, right: Points | None, params: Tensor, wanted: int, form: Form) -> tuple[list[Tensor], Tensor]:
     """All tiles of one call of order 0 (K v), 1 (First) or 2 (Second): derivatives by x, y, u and v, and the sums."""
     dtype = left.points.dtype
-    terms = torch.cat([params, params.new_tensor(form.codes)[:, None]], 1)
     sums = params.new_zeros(1 + 3 * len(form.codes))
     sides = [[None if t is None else t.to(dtype).contiguous() for t in side] for side in (left, right or (None,) * 4)]
     (x, u, px, pu), (y, v, py, pv) = sides
@@ -18,8 +17,9 @@ def _sweep(order: int, left: Points, right: Points | None, params: Tensor, wante
     bits = ((X, x, dtype), (Y, y, dtype), (U, u, dtype if several else torch.float64), (V, v, dtype if several else torch.float64))
     found = [None if t is None or not wanted & bit else torch.zeros(t.shape, dtype=kind) for bit, t, kind in bits]
     _native.op("kernel_sums_native")(
-        order, x, y, u, v, px, py, pu, pv, *found, sums, terms, form.metric, form.diagonal, form.block, bool(wanted & PARAMS)
-    )
+        order, x, y, u, v, px, py, pu, pv, *found, sums, params.contiguous(), form.codes, form.metric, form.diagonal, form.block,
+        bool(wanted & PARAMS),
+    )  # fmt: skip
     x_like, u_like = left.points, left.weights
     # In the place of a side that is not there stands an empty tensor like x.
     likes = (x_like, x_like, u_like, x_like) if right is None else (x_like, right.points, u_like, right.weights)
