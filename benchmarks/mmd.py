@@ -36,6 +36,7 @@ _ARBITRARY = ("ours", "closed-compiled", "blocks-compiled", "blocks-eager", "cdi
 _FORMULA = ("ours", "blocks-compiled", "blocks-eager")
 _SCALING = ("ours", "closed-compiled", "single-compiled", "blocks-eager", "cdist-eager", "keops")
 _SIZES = tuple(2**p for p in range(9, 16))
+_ONCE = 4000  # samples from which bodies that need seconds are timed once
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def scale(
         for name in [b for b in playing if memory[b] is None and peak.known() and b != "ours"]:
             gone[name] = "did not complete"
             playing.remove(name)
-        point = compare(here, playing, seconds, gone, rounds=(3, 50))
+        point = compare(here, playing, seconds, gone, rounds=(1 if n > _ONCE else 3, 50))
         last = {name: {**row, "mb": (memory[name] or {}).get("mb")} for name, row in point.items()}
         say(f"scaling: N {n:,}: " + ", ".join(f"{peers.LABELS[b]} {r['ms']:.4g} ms, {r['mb']} MB" for b, r in last.items()))
         yield {"n": n, "bodies": last, "left_out": dict(gone)}

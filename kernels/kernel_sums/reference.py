@@ -36,7 +36,9 @@ def distances(metric: int, x: Tensor, y: Tensor, same: bool) -> Tensor:
         d = x.square().sum(1)[:, None] + y.square().sum(1)[None] - 2 * (x @ y.T)
         d = torch.where(d < 0, torch.zeros_like(d), d)
     else:
-        d = torch.stack([(x[:, None, k] - y[None, :, k]).abs() for k in range(x.shape[1])]).sum(0)
+        d = x.new_zeros(len(x), len(y))
+        for k in range(x.shape[1]):
+            d = d + (x[:, None, k] - y[None, :, k]).abs()
     return d * (1 - torch.eye(len(x), dtype=x.dtype, device=x.device)) if same else d
 
 
