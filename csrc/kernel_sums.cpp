@@ -140,7 +140,7 @@ template <class T> class Sweep {
     const int64_t n = left_.n, m = right_.n, block = form_.block ? form_.block : std::max<int64_t>({n, m, 1});
     const int64_t most = std::min(block, std::max(n, m)), threads = torch::stable::get_num_threads();
     int64_t edge = kEdge;
-    while (edge > kSmallEdge && most < 2 * edge * threads) edge /= 2;
+    while (edge > kSmallEdge && (most + edge - 1) / edge < 2 * threads) edge /= 2;
     edge_ = std::min(edge, std::max<int64_t>(most, 1));
     std::vector<std::vector<Visit>> rounds;
     for (int64_t start = 0; start < n; start += block)
