@@ -1,13 +1,18 @@
 """Kernel inception distance (Binkowski et al. 2018, arXiv:1801.01401): unbiased squared MMD with k(a, b) = (a·b / D + 1)^3."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from gancore.core import metric
-from gancore.kernels import Kernel, mmd2, polynomial
 from gancore.metrics._inputs import FeatureNetwork, Score, as_given, both
+
+if TYPE_CHECKING:  # the operators load Triton, which other metrics need not wait for
+    from gancore.kernels import Kernel
 
 
 @metric
@@ -30,6 +35,8 @@ def kid(
     result is that of float64 within 1e-6. Memory beyond x and y is that of one pair of subsets and a few of its rows' products.
     Raises ValueError on too few samples, different D, NaN or inf, indices out of range.
     """
+    from gancore.kernels import polynomial
+
     a, b = both(x, y, network, batch, read=as_given)
     if subsets is None:
         return Score(_mmd2(a, b, polynomial()), 0.0)
@@ -48,12 +55,16 @@ def polynomial_mmd2(x: Tensor, y: Tensor, degree: int = 3, gamma: float | None =
     x, y: features (N, D) and (M, D), at least 2 each; gamma is 1/D by default. Arithmetic, memory and errors as of `kid`; no
     kernel matrix is stored where the native or Triton body of `gancore.kernels.mmd2` runs.
     """
+    from gancore.kernels import polynomial
+
     a, b = both(x, y, None, 1, read=as_given)
     return _mmd2(a, b, polynomial(degree, gamma, coef0))
 
 
 @torch.no_grad()
 def _mmd2(a: Tensor, b: Tensor, kernel: Kernel) -> float:
+    from gancore.kernels import mmd2
+
     if a.dtype != torch.float64:
         a, b = a.float(), b.float()
     return float(mmd2(a, b, kernel, precision="highest"))
