@@ -49,7 +49,7 @@ class Row:
     case: Case
     bodies: tuple[str, ...]
     how: str = "times"
-    seconds: float = 10.0
+    seconds: float = 4.0
     peaks: bool = False
     small: Case | None = None
 
@@ -64,7 +64,7 @@ ROWS = {
     "d16": Row(Case("mmd", 2048, 16, "powers"), _ALL, small=Case("mmd", 256, 16, "powers")),
     "polynomial": Row(Case("mmd", 1000, 2048, "polynomial"), _FORMULA, small=Case("mmd", 128, 256, "polynomial")),
     "kid": Row(
-        Case("kid", 10_000, 2048, subsets=100, size=1000), ("ours", "fidelity"), seconds=30.0, peaks=True,
+        Case("kid", 10_000, 2048, subsets=100, size=1000), ("ours", "fidelity"), seconds=12.0, peaks=True,
         small=Case("kid", 1000, 256, subsets=5, size=200),
     ),
     "minibatch": Row(
