@@ -1,7 +1,8 @@
-"""mmd-gan-gp: 8 modes of ring8 at a share of 0.65; the witness's slope; derivatives of the penalty through the operator.
+"""mmd-gan-gp: 8 modes of ring8 at a share of 0.55; the witness's slope; derivatives of the penalty through the operator.
 
-SYSTEMS has no row for it. The check is that of its neighbours: wgan-gp's share and slope, here of the witness between data and
-fakes, all modes, and the identity that the operator's second derivatives are those of stored kernel matrices.
+SYSTEMS has no row for it. The check is between those of its neighbours: a share between cramer-gan's 0.45 and wgan-gp's 0.65 (0.63
+to 0.81 in six runs of four seeds), all modes, wgan-gp's slope, here of the witness between data and fakes, and the identity that
+the operator's second derivatives are those of stored kernel matrices.
 """
 
 import torch
@@ -17,7 +18,7 @@ KERNEL = rational_quadratic(ALPHAS) + linear()
 
 
 def accept(seed: int) -> list[Clause]:
-    run, clauses = ring("mmd-gan-gp", 0.65, seed, modes=8, critic_steps=1, penalty=0.3)
+    run, clauses = ring("mmd-gan-gp", 0.55, seed, modes=8, critic_steps=1, penalty=0.3)
     nets = run.trainer.nets
     with seeded(seed):
         real = run.data.take(torch.randint(len(run.data), (1024,)))["x"]
