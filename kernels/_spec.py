@@ -43,14 +43,21 @@ class Bench:
 @dataclass(frozen=True)
 class Ahead:
     """A kernel to compile ahead of time, and the most registers a thread and bytes of shared memory it may take. It may never
-    spill."""
+    spill.
+
+    signature: types as Triton names them, with ":16" for multiples of 16. instead: constants of one target that differ.
+    tensor_core: an instruction that sm_90's code must have.
+    """
 
     kernel: Any
     signature: Mapping[str, str]
     constants: Mapping[str, Any]
     warps: int = 4
+    stages: int = 3
     registers: int = 128
     shared: int = 0
+    instead: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tensor_core: str = ""
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,8 @@ def launch(kernel: Any, programs: int, like: torch.Tensor, *args: Any, **options
         with torch.cuda.device(like.device):
             kernel[(programs,)](*args, **options)
         return
+    # In Triton 3.6 under numpy 2.4 its loops end at no tensor, which is what it makes of numbers that are not constant.
+    args = tuple(tl.constexpr(arg) if isinstance(arg, int) else arg for arg in args)
     # The interpreter truncates to bfloat16 where hardware rounds to nearest: it gets float32 copies, rounded afterwards.
     brief = {id(t): t for t in args if isinstance(t, torch.Tensor) and t.dtype == torch.bfloat16}
     wide = {key: t.float() for key, t in brief.items()}

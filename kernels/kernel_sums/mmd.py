@@ -10,8 +10,8 @@ from torch import Generator, Tensor
 from gancore.kernels import _check, _dispatch
 from gancore.kernels._ranges import ranged
 from gancore.kernels._spec import HALF, Bad, Bench, Sample, Spec
+from gancore.kernels.kernel_sums import device_ahead, reference
 from gancore.kernels.kernel_sums import kernel as kernels
-from gancore.kernels.kernel_sums import reference
 from gancore.kernels.kernel_sums.form import PARAMS, Form, U, V, X, Y
 from gancore.kernels.kernel_sums.kernel import DOT, SQUARED, Kernel, Packed, pack
 from gancore.kernels.kernel_sums.operators import form_of
@@ -247,4 +247,5 @@ SPEC = Spec(
         for name, d, kernel in bench_kernels()
         for size, n in SIDES.items()
     ),
+    ahead=device_ahead.of_sums,
 )

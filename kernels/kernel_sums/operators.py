@@ -1,26 +1,25 @@
 """The registered operators of kernel sums and their derivatives."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.library import custom_op
 
 from gancore.kernels._grad import direct, not_offered
-from gancore.kernels.kernel_sums import native
+from gancore.kernels.kernel_sums import device, native
 from gancore.kernels.kernel_sums.form import PARAMS, First, Form, Points, U, V, X, Y
 
-T = TypeVar("T")
 _NUMBERS = "the second derivative with parameters of a kernel"
 
 
-def _plainly(run: Callable[..., T], form: Form, like: Tensor, *args: Any) -> T:
-    """The call outside of autocast, which would round what the bodies pass to PyTorch's matrix product."""
+def _plainly(run: str, form: Form, like: Tensor, *args: Any) -> Any:
+    """The body's call outside of autocast, which would round what is passed to PyTorch's matrix product."""
+    body = getattr(device if form.impl == "triton" else native, run)
     if not torch.is_autocast_enabled(like.device.type):
-        return run(*args, form)
+        return body(*args, form)
     with torch.autocast(like.device.type, enabled=False):
-        return run(*args, form)
+        return body(*args, form)
 
 
 @custom_op("gancore::kernel_dot", mutates_args=())
@@ -29,7 +28,7 @@ def _dot(
     metric: int, codes: list[int], diagonal: bool, block: int, precision: str, impl: str,
 ) -> Tensor:  # fmt: skip
     form = Form(metric, codes, diagonal, block, precision, impl)
-    return _plainly(native.dot, form, x, x, y, v, params)
+    return _plainly("dot", form, x, x, y, v, params)
 
 
 @custom_op("gancore::kernel_form", mutates_args=())
@@ -39,7 +38,7 @@ def _form(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     form = Form(metric, codes, diagonal, block, precision, impl)
     left, right = Points(x, u), None if y is None or v is None else Points(y, v)
-    return tuple(_plainly(native.first, form, x, left, right, params, wanted))  # type: ignore[return-value]
+    return tuple(_plainly("first", form, x, left, right, params, wanted))
 
 
 @custom_op("gancore::kernel_form_grad", mutates_args=())
@@ -50,7 +49,7 @@ def _form_grad(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     form = Form(metric, codes, diagonal, block, precision, impl)
     left, right = Points(x, u, px, pu), None if y is None or v is None else Points(y, v, py, pv)
-    return tuple(_plainly(native.second, form, x, left, right, params, wanted))  # type: ignore[return-value]
+    return tuple(_plainly("second", form, x, left, right, params, wanted))
 
 
 def _shaped(wanted: int, bits: tuple[int, ...], *likes: Tensor | None) -> list[Tensor]:

@@ -9,8 +9,8 @@ from torch import Generator, Tensor
 from gancore.kernels import _check, _dispatch
 from gancore.kernels._ranges import ranged
 from gancore.kernels._spec import HALF, Bad, Bench, Sample, Spec
+from gancore.kernels.kernel_sums import device_ahead, reference
 from gancore.kernels.kernel_sums import kernel as kernels
-from gancore.kernels.kernel_sums import reference
 from gancore.kernels.kernel_sums.kernel import ABSOLUTE, DOT, SQUARED, Kernel, Packed, pack
 from gancore.kernels.kernel_sums.operators import dot_of
 
@@ -164,10 +164,11 @@ SPEC = Spec(
         Sample("polynomial", _draw(6, 4, 17, 2), {"kernel": kernels.polynomial()}),
         Sample("all metrics", _draw(4, 5, 3, 2), {"kernel": kernels.linear() + kernels.laplacian(2.0) + kernels.gaussian(2.0)}),
     ),
-    dtypes={"native": (torch.float32, torch.float64, *HALF)},
+    dtypes={"triton": (torch.float32, *HALF), "native": (torch.float32, torch.float64, *HALF)},
     neighbour=other_kernel,
     bytes_moved=lambda x, y, v, **options: x.nbytes + y.nbytes + v.nbytes + len(x) * v.shape[1] * x.element_size(),
     library=True,
+    on_cpu="native",
     bad=(
         Bad({"x": 3.0}, TypeError, "x got float"),
         Bad({"x": torch.zeros(3)}, ValueError, r"x got shape \(3,\), wants two dimensions"),
@@ -182,4 +183,5 @@ SPEC = Spec(
         for name, d, kernel in bench_kernels()
         for size, n in SIDES.items()
     ),
+    ahead=device_ahead.of_products,
 )

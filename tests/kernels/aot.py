@@ -40,22 +40,26 @@ def usage(compiled: Any) -> dict[str, int]:
     return {"registers": value["REG"], "shared": compiled.metadata.shared, "spills": value["STACK"] + value["LOCAL"]}
 
 
-def compile_for(target: GPUTarget, ahead: Ahead) -> dict[str, int]:
+def compile_for(name: str, ahead: Ahead) -> dict[str, Any]:
     names = ahead.kernel.arg_names
-    signature = {n: ahead.signature.get(n, "constexpr") for n in names}
-    # Pointers come from PyTorch's allocator, which aligns them.
-    aligned = {(names.index(n),): [["tt.divisibility", 16]] for n, t in ahead.signature.items() if t.startswith("*")}
-    source = ASTSource(fn=ahead.kernel, signature=signature, constexprs=dict(ahead.constants), attrs=aligned)
-    return usage(triton.compile(source, target=target, options={"num_warps": ahead.warps}))
+    signature = {n: ahead.signature.get(n, "constexpr").removesuffix(":16") for n in names}
+    # Pointers come from PyTorch's allocator, which aligns them; of numbers those are marked that are multiples of 16.
+    multiples = [n for n, t in ahead.signature.items() if t.startswith("*") or t.endswith(":16")]
+    aligned = {(names.index(n),): [["tt.divisibility", 16]] for n in multiples}
+    constants = {**ahead.constants, **ahead.instead.get(name, {})}
+    source = ASTSource(fn=ahead.kernel, signature=signature, constexprs=constants, attrs=aligned)
+    compiled = triton.compile(source, target=TARGETS[name], options={"num_warps": ahead.warps, "num_stages": ahead.stages})
+    missing = ahead.tensor_core if name == "sm_90" and ahead.tensor_core not in compiled.asm["ptx"] else ""
+    return {**usage(compiled), "missing": missing}
 
 
 def main() -> None:
     rows = [
-        {"op": spec.name, "kernel": i, "constants": str(dict(ahead.constants)), "target": name, **compile_for(target, ahead),
+        {"op": spec.name, "kernel": i, "constants": str(dict(ahead.constants)), "target": name, **compile_for(name, ahead),
          "budget": {"registers": ahead.registers, "shared": ahead.shared}}
         for spec in specs().values()
         for i, ahead in enumerate(spec.ahead())
-        for name, target in TARGETS.items()
+        for name in TARGETS
     ]  # fmt: skip
     print(json.dumps(rows))
 

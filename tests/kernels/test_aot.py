@@ -62,6 +62,11 @@ def test_every_declared_kernel_was_compiled_everywhere(rows: list[dict[str, Any]
     assert all(row["registers"] > 4 for row in rows), "registers were not read"
 
 
+def test_kernels_have_the_instructions_they_are_made_for(rows: list[dict[str, Any]]) -> None:
+    assert any(ahead.tensor_core for spec in specs().values() for ahead in spec.ahead())
+    assert not [row for row in rows if row["missing"]]
+
+
 @pytest.mark.parametrize(("part", "amount"), [("registers", 512), ("shared", 1 << 20), ("spills", 1)])
 def test_a_kernel_over_its_budget_is_found(rows: list[dict[str, Any]], part: str, amount: int) -> None:
     assert part in str(over(rows[0] | {part: amount}))
