@@ -35,10 +35,12 @@ class Sample(NamedTuple):
 
     @property
     def blocks(self) -> int:
+        """How many blocks of rows there are, which do not meet."""
         return self.points.shape[0]
 
     @property
     def rows(self) -> int:
+        """Rows of a block, padded."""
         return self.points.shape[1]
 
     def taken(self, t: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ SMALL = Sizes(32, 32, 64, 64, 4, 1, "ieee")  # of the interpreter, whose time go
 
 
 def precision_of(form: Form) -> str:
+    """Triton's name, on this machine's GPUs, for the precision of a product."""
     return (_AMD if torch.version.hip else _NVIDIA)[form.precision]
 
 
