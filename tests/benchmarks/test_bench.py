@@ -271,7 +271,9 @@ def test_the_plot_bears_its_figures_and_says_who_is_left_out(tmp_path, small):
 
 @pytest.mark.skipif(not COMMITTED.exists(), reason="not measured yet")
 def test_the_committed_plot_is_that_of_the_committed_result():
-    row = next(r for r in mmd.load(COMMITTED)["rows"] if r["row"] == "scaling")
+    row = next((r for r in mmd.load(COMMITTED)["rows"] if r["row"] == "scaling"), None)
+    if row is None:
+        pytest.skip("this row is not measured yet")
     with Image.open(COMMITTED.parents[2] / mmd.PLOT.format(device="cpu")) as picture:
         assert picture.info["Description"] == plots.fingerprint(row), "run gancore bench mmd --table"
 
