@@ -14,7 +14,7 @@ _POINTS = ("x_ptr", "y_ptr", "px_ptr", "py_ptr", "w_ptr", "w2_ptr", "first_ptr",
 
 def _variant(
     kernel: Any, rows: int, cols: int, precision: str, registers: int, shared: int, constants: Mapping[str, Any],
-    instead: Mapping[str, Mapping[str, Any]], brief: bool = False, stages: int = 2,
+    instead: Mapping[str, Mapping[str, Any]], brief: bool = False,
 ) -> Ahead:  # fmt: skip
     constants = {"METRIC": SQUARED, "BM": rows, "BN": cols, "PRECISION": precision, **constants}
     if kernel is not programs.gather_kernel:
@@ -30,6 +30,7 @@ def _variant(
             signature[name] = "i32:16" if name in _MULTIPLES else "i32"
     amd = {"gfx942": {"PRECISION": "ieee", "BN": 16 if cols == 32 and kernel is not programs.gather_kernel else cols}}
     merged = {name: {**amd.get(name, {}), **instead.get(name, {})} for name in {*amd, *instead}}
+    stages = 3 if kernel is programs.gather_kernel else 2
     return Ahead(
         kernel, signature, constants, warps=8, stages=stages, registers=registers, shared=shared, instead=merged,
         tensor_core="wgmma.mma_async" if brief else "",
@@ -47,7 +48,7 @@ def of_products() -> tuple[Ahead, ...]:
     return (
         _variant(programs.values_kernel, 64, 32, "tf32x3", 255, 32768, value, {}),
         _variant(programs.tiles_kernel, 64, 32, "tf32x3", 255, 32768, second, {}),
-        _variant(programs.gather_kernel, 64, 32, "tf32x3", 255, 65536, {"BF": 64, **_TANGENTS}, {}),
+        _variant(programs.gather_kernel, 64, 32, "tf32x3", 255, 98304, {"BF": 64, **_TANGENTS}, {}),
         _variant(programs.tiles_kernel, 64, 64, "ieee", 255, 32768, {**absolute, "CODES": (LAPLACIAN,), "ORDER": 1, "BK": 16}, {}),
         _variant(programs.gather_kernel, 64, 32, "ieee", 128, 16384, {**absolute, "BF": 64}, {}),
     )
@@ -63,5 +64,5 @@ def of_sums() -> tuple[Ahead, ...]:
         _variant(programs.rows_kernel, 64, 32, "tf32x3", 255, 65536, {"D": 128, "BK": 32}, older),
         _variant(programs.rows_kernel, 64, 32, "tf32", 255, 65536, {"D": 128, "BK": 32}, {}, brief=True),
         _variant(programs.tiles_kernel, 64, 64, "tf32", 255, 65536, {"ORDER": 1, "BK": 64, **_NO_TANGENT}, {}, brief=True),
-        _variant(programs.gather_kernel, 128, 64, "tf32", 255, 131072, {"BF": 128, **_NO_TANGENT}, {}, brief=True, stages=3),
+        _variant(programs.gather_kernel, 128, 64, "tf32", 255, 131072, {"BF": 128, **_NO_TANGENT}, {}, brief=True),
     )

@@ -67,7 +67,7 @@ def of(kernel: str, form: Form, features: int, unit: int, like: Tensor) -> Sizes
         cols = 16 if cols == 32 and "gather" not in kernel else cols  # 32 spill scalar registers
     elif kernel == "rows" and not brief and torch.cuda.get_device_capability(like.device)[0] < 9:
         cols = 16  # fragments of both operands lie in registers there, thrice for 3xTF32
-    return Sizes(min(rows, unit), cols, min(features, chunk), columns, 8, 3 if brief and kernel == "gather1" else 2, precision)
+    return Sizes(min(rows, unit), cols, min(features, chunk), columns, 8, 3 if "gather" in kernel else 2, precision)
 
 
 def unit(count: int) -> int:
