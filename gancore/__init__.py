@@ -8,15 +8,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gancore.acceleration import accelerate, restore
     from gancore.runs import Run, load, train
 
 __version__ = "0.1.0"
-__all__ = ["Run", "__version__", "load", "train"]
+__all__ = ["Run", "__version__", "accelerate", "load", "restore", "train"]
 
-_HOMES = {"Run": "gancore.runs", "load": "gancore.runs", "train": "gancore.runs"}
+_HOMES = {
+    **dict.fromkeys(("Run", "load", "train"), "gancore.runs"),
+    **dict.fromkeys(("accelerate", "restore"), "gancore.acceleration"),
+}
 _SUBMODULES = {
-    "adversarial", "checkpoint", "core", "data", "environment", "evaluation", "export", "figures", "kernels", "layers", "losses",
-    "metrics", "nets", "penalties", "recipes", "regularizers", "report", "runs", "trainer",
+    "acceleration", "adversarial", "checkpoint", "core", "data", "environment", "evaluation", "export", "figures", "kernels",
+    "layers", "losses", "metrics", "nets", "penalties", "recipes", "regularizers", "report", "runs", "trainer",
 }  # fmt: skip
 
 

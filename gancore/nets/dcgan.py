@@ -7,12 +7,11 @@ end, LeakyReLU(0.2) in D, no pooling and no hidden dense layer, weights from N(0
 import math
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gancore.core import DataSpec, UsageError
-from gancore.layers import ConditionalBatchNorm, OneHot
+from gancore.layers import ConditionalBatchNorm, OneHot, Unit, run
 
 WIDTH, LATENT = 64, 100
 
@@ -64,10 +63,12 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         x = (z if self.condition is None else self.condition(z, y))[:, :, None, None]
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = conv(x)
-            x = F.relu(norm(x, y) if self.by_norm else norm(x))
-        return torch.tanh(self.last(x))
+        layers = list(zip(self.convs, self.norms, strict=True))
+        if self.by_norm:
+            for conv, norm in layers:
+                x = F.relu(norm(conv(x), y))
+            layers = []
+        return run(x, [*(Unit(conv, norm, "relu") for conv, norm in layers), Unit(self.last, act="tanh")])
 
 
 class _Tower(nn.Module):
@@ -77,15 +78,14 @@ class _Tower(nn.Module):
         super().__init__()
         levels, width = _doublings(spec), spec.width or WIDTH
         channels = [inputs, *[width * 2**i for i in range(levels)]]
-        self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 4, 2, 1, bias=i == 0 or not norm) for i, (a, b) in enumerate(pairwise(channels))
-        )
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 4, 2, 1, bias=i == 0 or not norm) for i, (a, b) in enumerate(pairwise(channels)))
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) if norm and i else nn.Identity() for i, c in enumerate(channels[1:]))
         self.channels = channels[-1]
 
     def forward(self, x: Tensor) -> Tensor:
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.leaky_relu(norm(conv(x)), 0.2)
+            plain = isinstance(norm, nn.Identity)
+            x = run(x, [Unit(conv, act="leaky_relu")]) if plain else F.leaky_relu(norm(conv(x)), 0.2)
         return x
 
 
@@ -95,9 +95,7 @@ class Critic(nn.Module):
     how: labels enter as constant channels ("concat") or by the projection of Miyato and Koyama 2018 ("projection").
     """
 
-    def __init__(
-        self, spec: DataSpec, *, classes: int = 0, how: str = "concat", norm: bool = True, outputs: int = 1
-    ) -> None:
+    def __init__(self, spec: DataSpec, *, classes: int = 0, how: str = "concat", norm: bool = True, outputs: int = 1) -> None:
         super().__init__()
         self.classes, self.separate = classes, norm
         self.condition = OneHot(classes) if classes and how == "concat" else None

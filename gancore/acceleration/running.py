@@ -1,0 +1,188 @@
+"""How modules that stay in their places run as one operator.
+
+The members of a run get a subclass of their class. While the module that owns the run is called, its first member runs the
+operator and each other one hands on what it is given, provided that this is what the operator returned; at all other times, and
+for all other tensors, every member does what it always did. Two hooks on the owner begin and end this. All that is stored are
+names, so that copies, pickles, replicas and exchanged modules find what is their own.
+"""
+
+import threading
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from gancore.acceleration.places import Run
+from gancore.layers import units
+from gancore.layers.units import Unit
+
+ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softplus)
+CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+class Turn:
+    """One pass of one thread through one run: the operator's result, and how many members have still to receive it."""
+
+    def __init__(self, owner: nn.Module, modules: list[Unit], members: int) -> None:
+        self.owner, self.units, self.members = owner, modules, members
+        conv: Any = modules[0].conv
+        self.rank = len(conv.kernel_size) + 2
+        self.thread = _thread()
+        self.started, self.left = False, 0
+        self.y: Tensor | None = None
+
+    def take(self, module: nn.Module, x: Any) -> Tensor | None:
+        """The result of `module` at `x` as a member of the run, or None where it is to run by itself."""
+        if self.thread != _thread() or not isinstance(x, Tensor):
+            return None
+        if self.left and x is self.y:
+            self.left -= 1
+            self.y = x if self.left else None
+            return x
+        if self.started or module is not self.units[0].conv or x.dim() != self.rank or not x.is_floating_point():
+            return None
+        self.started = True  # before the operator: a turn that an interrupt leaves behind is over
+        y = units.fused(x, self.units)
+        self.y, self.left = y, self.members - 1
+        return y
+
+
+def _thread() -> int:
+    return 0 if torch.compiler.is_compiling() else threading.get_ident()
+
+
+class Member(nn.Module):
+    """What the classes of members have before their own."""
+
+    _turn: Turn | None = None
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        turn = self._turn
+        if turn is not None and len(args) == 1 and not kwargs:
+            y = turn.take(self, args[0])
+            if y is not None:
+                return y
+        return super().forward(*args, **kwargs)
+
+
+def _member(kind: type) -> type:
+    return type(f"Fused{kind.__name__}", (Member, kind), {"__module__": __name__, "__doc__": f"{kind.__name__}, in a run."})
+
+
+_MEMBERS = {kind: _member(kind) for kind in (*CONVS, *TRANSPOSED, *NORMS, *ACTIVATIONS)}
+globals().update({kind.__name__: kind for kind in _MEMBERS.values()})  # where pickle looks for them
+
+
+def install(owner: nn.Module, runs: list[Run]) -> None:
+    """Let `owner` run these as operators from now on."""
+    for run in runs:
+        for name in run.members:
+            _change_class(owner.get_submodule(name))
+    owner._fused_runs = tuple(runs)  # type: ignore[assignment]
+    owner.register_forward_pre_hook(_begin)
+    owner.register_forward_hook(_end, always_call=True)
+
+
+def uninstall(module: nn.Module) -> None:
+    """Undo what `install` did to `module`, as an owner and as a member."""
+    if isinstance(module, Member):
+        _change_class(module, back=True)
+    if vars(module).pop("_fused_runs", None) is not None:
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            for key in [key for key, hook in hooks.items() if hook in (_begin, _end)]:
+                del hooks[key]
+                module._forward_hooks_always_called.pop(key, None)
+
+
+def _change_class(module: nn.Module, back: bool = False) -> None:
+    parametrized = is_parametrized(module)
+    now: Any = type(module).__bases__[0] if parametrized else type(module)
+    if issubclass(now, Member) != back:
+        return
+    new: Any = now.__bases__[1] if back else _MEMBERS[now]
+    if parametrized:
+        # Such a module has a class of its own, above that which it had; taking the parametrisation off leads back to that one.
+        type(module).__bases__ = (new,)
+    else:
+        module.__class__ = new
+    # torch.fx takes a module for a leaf by where its class says that it was written.
+    vars(module).pop("__module__", None)
+    vars(module).pop("_turn", None)
+    if not back:
+        vars(module)["__module__"] = now.__module__
+
+
+def _begin(owner: Any, args: Any) -> None:
+    if units.leaving():
+        return
+    for run in owner._fused_runs:
+        modules = _intact(owner, run)
+        if modules is None:
+            continue
+        members = [module for unit in modules for module in unit if module is not None]
+        turn: Any = members[0]._turn
+        if turn is not None and turn.owner is not owner and turn.thread == _thread():
+            continue  # part of a longer run, whose owner is being called
+        turn = Turn(owner, [_unit(*unit) for unit in modules], len(members))
+        for member in members:
+            member._turn = turn
+
+
+def _end(owner: Any, args: Any, result: Any) -> None:
+    lost = None
+    for run in owner._fused_runs:
+        for name in run.members:
+            member = _find(owner, name)
+            turn = getattr(member, "_turn", None)
+            if turn is not None and turn.owner is owner and turn.thread == _thread():
+                lost = lost or (name if turn.left else None)
+                member._turn = None
+    if lost is not None and result is not None:
+        raise RuntimeError(
+            f"{type(owner).__name__}: {lost} runs as one operator with modules that did not receive its result: forward has taken "
+            "another path than when gancore.accelerate saw it; accelerate the model again, or use gancore.restore"
+        )
+
+
+def _intact(owner: nn.Module, run: Run) -> list[tuple[Any, Any, Any]] | None:
+    """The run's modules, unless one was exchanged, has hooks or an option that the operator lacks, or a switch has changed."""
+    for place, name, value in run.switches:
+        now = getattr(_find(owner, place), name, None)
+        if type(now) is not type(value) or now != value:
+            return None
+    modules = [tuple(_find(owner, name) if name else None for name in unit) for unit in run.units]
+    for name in run.around:
+        module = _find(owner, name)
+        if module is None or hooked(module):
+            return None
+    for unit, names in zip(modules, run.units, strict=True):
+        for module, name in zip(unit, names, strict=True):
+            if name and (not isinstance(module, Member) or units.hooked(module)):
+                return None
+        conv, norm, act = unit
+        if not isinstance(conv, CONVS + TRANSPOSED) or not isinstance(norm, (*NORMS, type(None))):
+            return None
+        if units.activation(act) is None or units.padding(conv) is None:
+            return None
+    return modules  # type: ignore[return-value]
+
+
+def _unit(conv: Any, norm: Any, act: Any) -> Unit:
+    return Unit(conv, norm, *(units.activation(act) or ()))
+
+
+def _find(module: Any, name: str) -> Any:
+    for part in name.split(".") if name else ():
+        module = None if module is None else module._modules.get(part)
+    return module
+
+
+def hooked(module: nn.Module) -> bool:
+    """Whether others than `install` have registered hooks on a module."""
+    if not hasattr(module, "_fused_runs"):
+        return units.hooked(module)
+    foreign = [hook for hooks in (module._forward_pre_hooks, module._forward_hooks) for hook in hooks.values()]
+    return any(hook not in (_begin, _end) for hook in foreign) or bool(module._backward_hooks or module._backward_pre_hooks)
