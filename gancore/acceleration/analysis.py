@@ -7,8 +7,8 @@ and without.
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from inspect import Parameter, signature
+from contextlib import contextmanager, nullcontext
+from inspect import Parameter, currentframe, signature
 from typing import Any
 
 import torch
@@ -20,8 +20,9 @@ from gancore.acceleration.running import ACTIVATIONS, CONVS, NORMS, TRANSPOSED
 from gancore.layers import units
 
 _CONVOLUTION = nn.modules.conv._ConvNd
-_HOOKS = ("forward", "forward_pre", "backward", "backward_pre", "state_dict", "state_dict_pre", "load_state_dict_pre")
-_HOOKS += ("load_state_dict_post",)  # type: ignore[assignment]
+_HOOKS = tuple(name for name in vars(nn.Module()) if name.endswith("_hooks"))
+_UNSEEN = "no forward that can be traced calls it"
+_SHARED = "it is called more than once, or lies in several places"
 
 
 def analyse(model: nn.Module) -> tuple[dict[nn.Module, list[Run]], list[Row]]:
@@ -41,7 +42,7 @@ class _Analysis:
         self.found: dict[tuple[nn.Module, ...], tuple[nn.Module, Run, str]] = {}
         for module in self.names:
             if isinstance(module, _CONVOLUTION):
-                self.reasons[module] = "no forward that can be traced calls it"
+                self.reasons[module] = _UNSEEN
         for owner in reversed(list(model.modules())):
             if _calls_others(owner):
                 self._look(owner)
@@ -54,18 +55,20 @@ class _Analysis:
             self.closed.add(owner)
             told = str(error).strip().split("\n")[0][:100]
             for module in owner.modules():
-                if module in self.reasons and not self.reasons[module].startswith("it is called"):
+                if self.reasons.get(module) == _UNSEEN:
                     where = self.names[owner] or type(owner).__name__
-                    self.reasons[module] = f"the forward of {where} cannot be traced: {type(error).__name__}: {told}"
+                    self.reasons[module] = f"the forward of {where} cannot be traced: {told}"
             return
         first, *others = views
         for view in views:
             self.repeated |= {module for module, count in view.calls.items() if count > 1}
-            self.reasons.update(view.reasons)
+            self.reasons.update({module: reason for module, reason in view.reasons.items() if reason})
         for run, note in first.runs.items():
             members = tuple(owner.get_submodule(name) for name in run.members)
-            if any(run not in view.runs for view in others):
-                self.reasons[members[0]] = "its path depends on the mode or on optional arguments"
+            other = next((view for view in others if run not in view.runs), None)
+            if other is not None:
+                why = other.reasons.get(members[0]) or "it takes another path"
+                self.reasons[members[0]] = f"in another mode or with optional arguments {why}"
             elif members not in self.found:
                 self.found[members] = (owner, run, note)
 
@@ -73,7 +76,9 @@ class _Analysis:
         for module in owner.modules():
             module.training = training
         tracer = _Tracer(self.closed)
-        return _View(owner, tracer.trace(owner, arguments), tracer.entered)
+        # What forward switches off shows where it is on, and the reverse.
+        with torch.set_grad_enabled(training), torch.autocast("cpu", enabled=training), _autocast_on_gpus(training):
+            return _View(owner, tracer.trace(owner, arguments), tracer.entered)
 
     def result(self) -> tuple[dict[nn.Module, list[Run]], list[Row]]:
         plans: dict[nn.Module, list[Run]] = {}
@@ -85,8 +90,7 @@ class _Analysis:
             row = Row(tuple(self.names[m] for m in members), _operator(members, run), note)
             rows.update(dict.fromkeys((m for m in members if m in self.reasons), row))  # the longer run, found later, counts
         for module, reason in self.reasons.items():
-            reason = "it is called more than once, or lies in several places" if module in self.repeated else reason
-            rows.setdefault(module, Row((self.names[module],), "", reason))
+            rows.setdefault(module, Row((self.names[module],), "", _SHARED if module in self.repeated else reason))
         order = {row: None for module in self.names if module in rows for row in [rows[module]]}
         return plans, list(order)
 
@@ -100,7 +104,7 @@ def _operator(members: tuple[nn.Module, ...], run: Run) -> str:
 
 def _calls_others(module: nn.Module) -> bool:
     """Whether a module has a forward of its own, above convolutions."""
-    if _is_torchs(module) or isinstance(module, torch.jit.ScriptModule):
+    if _is_torchs(module) or type(module).forward is nn.Module.forward or isinstance(module, torch.jit.ScriptModule):
         return False
     return any(isinstance(m, _CONVOLUTION) for m in module.modules())
 
@@ -112,6 +116,8 @@ def _is_torchs(module: nn.Module) -> bool:
 
 
 class _Tracer(fx.Tracer):
+    """Stops at what is no owner, and notes the grad mode and the autocast of every call."""
+
     proxy_buffer_attributes = True
 
     def __init__(self, closed: set[nn.Module]) -> None:
@@ -124,6 +130,21 @@ class _Tracer(fx.Tracer):
             self.entered.add(module_qualified_name)
         return leaf
 
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        autocast = ((torch.is_autocast_enabled(d), torch.get_autocast_dtype(d)) for d in ("cpu", "cuda"))
+        node.meta["modes"] = (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), *autocast)
+        frame: Any = currentframe()
+        while frame is not None and frame.f_code is not fx.Tracer.trace.__code__:
+            if frame.f_globals.get("__name__") == "torch.utils.checkpoint":
+                raise ValueError("it recomputes parts in the backward pass, outside of its own call")
+            frame = frame.f_back
+        return node
+
+
+def _autocast_on_gpus(enabled: bool) -> Any:
+    return torch.autocast("cuda", enabled=enabled) if torch.cuda.is_available() else nullcontext()
+
 
 def _variants(owner: nn.Module) -> list[tuple[bool, dict[str, Any]]]:
     optional = {p.name: p.default for p in signature(owner.forward).parameters.values() if p.default is not Parameter.empty}
@@ -135,25 +156,27 @@ def _variants(owner: nn.Module) -> list[tuple[bool, dict[str, Any]]]:
 def _untouched(owner: nn.Module) -> Iterator[None]:
     """Leave the modules and the random state as they were. Raises if forward keeps values on a module: others may take them."""
     before = {module: dict(vars(module)) for module in owner.modules()}
-    inside = {module: [(v, v.copy()) for v in had.values() if isinstance(v, (list, dict, set))] for module, had in before.items()}
+    inside = [(v, v.copy()) for had in before.values() for v in had.values() if isinstance(v, (list, dict, set))]
     gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-    kept = ""
     try:
         with torch.random.fork_rng(gpus):
             yield
     finally:
+        kept = [n for m, had in before.items() for n, v in vars(m).items() if n != "training" and had.get(n, before) is not v]
         for module, had in before.items():
-            now = vars(module)
-            changed = [name for name in now if name != "training" and now[name] is not had.get(name, now)]
-            changed += ["a list" for v, copy in inside[module] if len(v) != len(copy)]
-            kept = kept or (changed[0] if changed else "")
-            now.clear()
-            now.update(had)
-            for v, copy in inside[module]:
+            vars(module).clear()
+            vars(module).update(had)
+        for v, copy in inside:
+            if _elements(v) != _elements(copy):
+                kept.append(type(v).__name__)
                 v.clear()
                 v.extend(copy) if isinstance(v, list) else v.update(copy)
     if kept:
-        raise ValueError(f"it changes {kept} of a module")
+        raise ValueError(f"it keeps values on a module: {kept[0]}")
+
+
+def _elements(values: list[Any] | dict[Any, Any] | set[Any]) -> list[int]:
+    return [id(v) for v in (values.values() if isinstance(values, dict) else values)]
 
 
 class _View:
@@ -184,7 +207,11 @@ class _View:
         act, stop = self._next(norm or conv, ACTIVATIONS, conv)
         if act is not None and self.modules[conv].transposed and isinstance(self.modules[act], nn.Softplus):
             act, stop = None, "softplus does not follow a transposed convolution in its operator"
-        return [conv, norm, act], "" if act is not None else stop if norm is not None else why or stop
+        if act is not None:
+            return [conv, norm, act], ""
+        if norm is not None:
+            return [conv, norm, None], f"no activation: {stop}"
+        return [conv, None, None], stop if why.endswith(" follows") else why
 
     def _chain(self, heads: dict[fx.Node, tuple[list[fx.Node | None], str]]) -> None:
         """Make a run of the first head and the transposed convolutions that follow it."""
@@ -229,6 +256,8 @@ class _View:
         if kind_of(module) not in kinds:
             return None, f"{kind_of(module).__name__} follows"
         why = self._unfit(user) or self._mismatch(self.modules[head], module)
+        if user.meta["modes"] != head.meta["modes"]:
+            why = "it runs in another grad mode or autocast"
         if not why:
             self.between[user] = passed
         return (None, f"{user.target}: {why}") if why else (user, "")
@@ -238,13 +267,13 @@ class _View:
         module: Any = self.modules[node]
         if kind_of(module) not in (*CONVS, *TRANSPOSED, *NORMS, *ACTIVATIONS):
             return f"{kind_of(module).__name__} has a forward of its own"
-        hooks = [name for name in _HOOKS if getattr(module, f"_{name}_hooks", None)]
+        hooks = [name for name in _HOOKS if getattr(module, name, None)]
         if hooks:
-            return f"it has {hooks[0]} hooks"
+            return f"it has {hooks[0].strip('_').replace('_', ' ')}"
         if len(node.args) != 1 or node.kwargs:
             return "it is called with more than its input"
         if self.calls[module] > 1:
-            return "it is called more than once, or lies in several places"
+            return _SHARED
         if isinstance(module, _CONVOLUTION) and units.padding(module) is None:
             return f"padding {module.padding!r} in mode {module.padding_mode!r}"
         if isinstance(module, ACTIVATIONS) and units.activation(module) is None:

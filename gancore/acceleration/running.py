@@ -24,25 +24,24 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class Turn:
-    """One pass of one thread through one run: the operator's result, and how many members have still to receive it."""
+    """One pass through one run: the operator's result, and how many members have still to receive it."""
 
     def __init__(self, owner: nn.Module, modules: list[Unit], members: int) -> None:
         self.owner, self.units, self.members = owner, modules, members
         conv: Any = modules[0].conv
         self.rank = len(conv.kernel_size) + 2
-        self.thread = _thread()
         self.started, self.left = False, 0
         self.y: Tensor | None = None
 
     def take(self, module: nn.Module, x: Any) -> Tensor | None:
         """The result of `module` at `x` as a member of the run, or None where it is to run by itself."""
-        if self.thread != _thread() or not isinstance(x, Tensor):
-            return None
         if self.left and x is self.y:
             self.left -= 1
             self.y = x if self.left else None
             return x
-        if self.started or module is not self.units[0].conv or x.dim() != self.rank or not x.is_floating_point():
+        if self.started or module is not self.units[0].conv or not isinstance(x, Tensor):
+            return None
+        if x.dim() != self.rank or not x.is_floating_point():
             return None
         self.started = True  # before the operator: a turn that an interrupt leaves behind is over
         y = units.fused(x, self.units)
@@ -57,10 +56,10 @@ def _thread() -> int:
 class Member(nn.Module):
     """What the classes of members have before their own."""
 
-    _turn: Turn | None = None
+    _turns: dict[int, Turn] | None = None  # of each thread its own
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        turn = self._turn
+        turn = self._turns.get(_thread()) if self._turns else None
         if turn is not None and len(args) == 1 and not kwargs:
             y = turn.take(self, args[0])
             if y is not None:
@@ -110,36 +109,35 @@ def _change_class(module: nn.Module, back: bool = False) -> None:
         module.__class__ = new
     # torch.fx takes a module for a leaf by where its class says that it was written.
     vars(module).pop("__module__", None)
-    vars(module).pop("_turn", None)
+    vars(module).pop("_turns", None)
     if not back:
-        vars(module)["__module__"] = now.__module__
+        vars(module).update({"__module__": now.__module__, "_turns": {}})
 
 
 def _begin(owner: Any, args: Any) -> None:
     if units.leaving():
         return
+    thread = _thread()
     for run in owner._fused_runs:
         modules = _intact(owner, run)
         if modules is None:
             continue
         members = [module for unit in modules for module in unit if module is not None]
-        turn: Any = members[0]._turn
-        if turn is not None and turn.owner is not owner and turn.thread == _thread():
+        outer: Turn | None = members[0]._turns.get(thread)
+        if outer is not None and outer.owner is not owner:
             continue  # part of a longer run, whose owner is being called
         turn = Turn(owner, [_unit(*unit) for unit in modules], len(members))
         for member in members:
-            member._turn = turn
+            member._turns[thread] = turn
 
 
 def _end(owner: Any, args: Any, result: Any) -> None:
-    lost = None
+    lost, thread = None, _thread()
     for run in owner._fused_runs:
         for name in run.members:
-            member = _find(owner, name)
-            turn = getattr(member, "_turn", None)
-            if turn is not None and turn.owner is owner and turn.thread == _thread():
-                lost = lost or (name if turn.left else None)
-                member._turn = None
+            turns = getattr(_find(owner, name), "_turns", None)
+            if turns and thread in turns and turns[thread].owner is owner:
+                lost = lost or (name if turns.pop(thread).left else None)
     if lost is not None and result is not None:
         raise RuntimeError(
             f"{type(owner).__name__}: {lost} runs as one operator with modules that did not receive its result: forward has taken "
@@ -160,7 +158,7 @@ def _intact(owner: nn.Module, run: Run) -> list[tuple[Any, Any, Any]] | None:
             return None
     for unit, names in zip(modules, run.units, strict=True):
         for module, name in zip(unit, names, strict=True):
-            if name and (not isinstance(module, Member) or units.hooked(module)):
+            if name and (not isinstance(module, Member) or module._turns is None or units.hooked(module)):
                 return None
         conv, norm, act = unit
         if not isinstance(conv, CONVS + TRANSPOSED) or not isinstance(norm, (*NORMS, type(None))):
