@@ -5,6 +5,7 @@ contains is looked at nevertheless. A run counts if it is found in training and 
 and without.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -49,7 +50,10 @@ class _Analysis:
 
     def _look(self, owner: nn.Module) -> None:
         try:
-            with _untouched(owner):
+            if "forward" in vars(owner):
+                raise ValueError("it was replaced on this one module")
+            with _untouched(owner), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 views = [self._view(owner, *variant) for variant in _variants(owner)]
         except Exception as error:
             self.closed.add(owner)
@@ -103,16 +107,13 @@ def _operator(members: tuple[nn.Module, ...], run: Run) -> str:
 
 
 def _calls_others(module: nn.Module) -> bool:
-    """Whether a module has a forward of its own, above convolutions."""
-    if _is_torchs(module) or type(module).forward is nn.Module.forward or isinstance(module, torch.jit.ScriptModule):
-        return False
-    return any(isinstance(m, _CONVOLUTION) for m in module.modules())
-
-
-def _is_torchs(module: nn.Module) -> bool:
-    """Whether a module is one of torch.nn's that are called as they are; what derives from a convolution or norm counts."""
-    named = kind_of(module).__module__.startswith(("torch.nn.", "torch.ao.nn."))
-    return (named and kind_of(module) is not nn.Sequential) or isinstance(module, (_CONVOLUTION, nn.modules.batchnorm._NormBase))
+    """Whether the forward of a module may be one that calls convolutions below it; of torch.nn's own, that is Sequential's."""
+    kind: Any = kind_of(module)
+    if kind is nn.Sequential:
+        return True
+    own = kind.forward is not nn.Module.forward and not kind.__module__.startswith(("torch.nn.", "torch.ao.nn."))
+    whole = isinstance(module, (_CONVOLUTION, nn.modules.batchnorm._NormBase, torch.jit.ScriptModule))
+    return own and not whole and any(isinstance(m, _CONVOLUTION) for m in module.modules())
 
 
 class _Tracer(fx.Tracer):
@@ -125,7 +126,8 @@ class _Tracer(fx.Tracer):
         self.closed, self.entered = closed, set[str]()
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        leaf = m in self.closed or (kind_of(m) is not nn.Sequential and not _calls_others(m))
+        # To step into a module with hooks would call them, with no tensors.
+        leaf = m in self.closed or units.hooked(m) or not _calls_others(m)
         if not leaf:
             self.entered.add(module_qualified_name)
         return leaf
@@ -265,7 +267,7 @@ class _View:
     def _unfit(self, node: fx.Node) -> str:
         """Why this call cannot be part of an operator."""
         module: Any = self.modules[node]
-        if kind_of(module) not in (*CONVS, *TRANSPOSED, *NORMS, *ACTIVATIONS):
+        if kind_of(module) not in (*CONVS, *TRANSPOSED, *NORMS, *ACTIVATIONS) or "forward" in vars(module):
             return f"{kind_of(module).__name__} has a forward of its own"
         hooks = [name for name in _HOOKS if getattr(module, name, None)]
         if hooks:
