@@ -119,14 +119,14 @@ def _begin(owner: Any, args: Any) -> None:
         return
     thread = _thread()
     for run in owner._fused_runs:
-        modules = _intact(owner, run)
-        if modules is None:
+        intact = _intact(owner, run)
+        if intact is None:
             continue
-        members = [module for unit in modules for module in unit if module is not None]
+        members, modules = intact
         outer: Turn | None = members[0]._turns.get(thread)
         if outer is not None and outer.owner is not owner:
             continue  # part of a longer run, whose owner is being called
-        turn = Turn(owner, [_unit(*unit) for unit in modules], len(members))
+        turn = Turn(owner, modules, len(members))
         for member in members:
             member._turns[thread] = turn
 
@@ -145,31 +145,32 @@ def _end(owner: Any, args: Any, result: Any) -> None:
         )
 
 
-def _intact(owner: nn.Module, run: Run) -> list[tuple[Any, Any, Any]] | None:
+def _intact(owner: nn.Module, run: Run) -> tuple[list[Any], list[Unit]] | None:
     """The run's modules, unless one was exchanged, has hooks or an option that the operator lacks, or a switch has changed."""
     for place, name, value in run.switches:
         now = getattr(_find(owner, place), name, None)
         if type(now) is not type(value) or now != value:
             return None
-    modules = [tuple(_find(owner, name) if name else None for name in unit) for unit in run.units]
     for name in run.around:
         module = _find(owner, name)
         if module is None or hooked(module):
             return None
-    for unit, names in zip(modules, run.units, strict=True):
-        for module, name in zip(unit, names, strict=True):
+    members, found = [], []
+    for names in run.units:
+        conv, norm, act = (_find(owner, name) if name else None for name in names)
+        for name, module in zip(names, (conv, norm, act), strict=True):
             if name and (not isinstance(module, Member) or module._turns is None or units.hooked(module)):
                 return None
-        conv, norm, act = unit
-        if not isinstance(conv, CONVS + TRANSPOSED) or not isinstance(norm, (*NORMS, type(None))):
+            if name:
+                members.append(module)
+        named = units.activation(act)
+        kinds = TRANSPOSED if norm is not None or len(run.units) > 1 else CONVS + TRANSPOSED
+        if not isinstance(conv, kinds) or not isinstance(norm, (*NORMS, type(None))):
             return None
-        if units.activation(act) is None or units.padding(conv) is None:
+        if named is None or units.padding(conv) is None:
             return None
-    return modules  # type: ignore[return-value]
-
-
-def _unit(conv: Any, norm: Any, act: Any) -> Unit:
-    return Unit(conv, norm, *(units.activation(act) or ()))
+        found.append(Unit(conv, norm, *named))
+    return members, found
 
 
 def _find(module: Any, name: str) -> Any:

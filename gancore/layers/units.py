@@ -40,14 +40,21 @@ def activation(module: nn.Module | None) -> tuple[str, float] | None:
     match module:
         case None | nn.Identity():
             return "linear", 0.2
+        case nn.ReLU():
+            return "relu", 0.2
         case nn.LeakyReLU(negative_slope=slope):
             return "leaky_relu", float(slope)
-        case nn.ELU(alpha=1) | nn.ELU(alpha=1.0):
+        case nn.Tanh():
+            return "tanh", 0.2
+        case nn.ELU(alpha=1 | 1.0):
             return "elu", 0.2
+        case nn.SiLU():
+            return "silu", 0.2
+        case nn.Sigmoid():
+            return "sigmoid", 0.2
         case nn.Softplus(beta=1, threshold=20):
             return "softplus", 0.2
-    plain = {nn.ReLU: "relu", nn.SiLU: "silu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid"}
-    return next(((name, 0.2) for kind, name in plain.items() if isinstance(module, kind)), None)
+    return None
 
 
 def padding(conv: Any) -> tuple[int, ...] | None:

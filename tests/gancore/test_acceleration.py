@@ -553,6 +553,16 @@ def test_an_exchanged_module_is_the_one_that_runs(calls):
     assert calls == [2]
 
 
+@pytest.mark.parametrize(("a", "b"), [(1, 2), (0, 3), (0, 1), (3, 4)])
+def test_modules_that_change_places(a, b, calls):
+    plain = nn.Sequential(*up(nn.BatchNorm2d(4), nn.ReLU()), nn.Conv2d(4, 4, 2), nn.Tanh())
+    model = gancore.accelerate(copy.deepcopy(plain))
+    for net in (model, plain):
+        net[a], net[b] = net[b], net[a]
+    agree(model, torch.randn(2, 4, 3, 3), plain)
+    assert calls in ([], [1])
+
+
 def test_an_activation_that_changes(calls):
     plain = nn.Sequential(*up(nn.BatchNorm2d(4), nn.LeakyReLU(0.1)), *up(nn.ELU()))
     model = gancore.accelerate(copy.deepcopy(plain))
