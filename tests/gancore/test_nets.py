@@ -65,7 +65,8 @@ def activations(net: nn.Module, x: Tensor) -> set[str]:
                 found.add(f"{name} {args[1]}")
             return function(*args, **(kwargs or {}))
 
-    with Listen():
+    # With a hook the modules run one by one, so that PyTorch's own operators show.
+    with Listen(), nn.modules.module.register_module_forward_hook(lambda *a: None):
         net(x)
     return found
 
