@@ -75,6 +75,7 @@ def test_without_norm_or_bias_and_other_options():
     down = layers.ConvBiasAct2d(3, 2, 3, padding="same", act="tanh", gain=2.0, clamp=1.0, dtype=torch.float64)
     wanted = (2 * torch.tanh(nn.functional.conv2d(x, down.weight, down.bias, padding=1))).clamp(-1, 1)
     torch.testing.assert_close(down(x), wanted)
+    assert down.padding == (1, 1)  # the operator takes numbers
     assert "act=tanh" in repr(down)
 
 
