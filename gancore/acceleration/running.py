@@ -24,28 +24,30 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class Turn:
-    """One pass through one run: the operator's result, and how many members have still to receive it."""
+    """One pass through one run: the operator's result, and who is the next to receive it."""
 
-    def __init__(self, owner: nn.Module, modules: list[Unit], members: int) -> None:
+    def __init__(self, owner: nn.Module, modules: list[Unit], members: list[nn.Module]) -> None:
         self.owner, self.units, self.members = owner, modules, members
         conv: Any = modules[0].conv
         self.rank = len(conv.kernel_size) + 2
-        self.started, self.left = False, 0
-        self.y: Tensor | None = None
+        self.started, self.next = False, 0
+        self.y: Tensor | None = None  # while somebody has still to receive it
 
     def take(self, module: nn.Module, x: Any) -> Tensor | None:
         """The result of `module` at `x` as a member of the run, or None where it is to run by itself."""
-        if self.left and x is self.y:
-            self.left -= 1
-            self.y = x if self.left else None
-            return x
-        if self.started or module is not self.units[0].conv or not isinstance(x, Tensor):
+        if module is not self.members[self.next]:
             return None
-        if x.dim() != self.rank or not x.is_floating_point():
-            return None
-        self.started = True  # before the operator: a turn that an interrupt leaves behind is over
-        y = units.fused(x, self.units)
-        self.y, self.left = y, self.members - 1
+        if self.started:
+            if x is not self.y:
+                return None
+            y = x
+        else:
+            if not isinstance(x, Tensor) or x.dim() != self.rank or not x.is_floating_point():
+                return None
+            self.started = True  # before the operator: a turn that an interrupt leaves behind is over
+            y = units.fused(x, self.units)
+        self.next = (self.next + 1) % len(self.members)
+        self.y = y if self.next else None
         return y
 
 
@@ -126,7 +128,7 @@ def _begin(owner: Any, args: Any) -> None:
         outer: Turn | None = members[0]._turns.get(thread)
         if outer is not None and outer.owner is not owner:
             continue  # part of a longer run, whose owner is being called
-        turn = Turn(owner, modules, len(members))
+        turn = Turn(owner, modules, members)
         for member in members:
             member._turns[thread] = turn
 
@@ -137,7 +139,7 @@ def _end(owner: Any, args: Any, result: Any) -> None:
         for name in run.members:
             turns = getattr(_find(owner, name), "_turns", None)
             if turns and thread in turns and turns[thread].owner is owner:
-                lost = lost or (name if turns.pop(thread).left else None)
+                lost = lost or (name if turns.pop(thread).y is not None else None)
     if lost is not None and result is not None:
         raise RuntimeError(
             f"{type(owner).__name__}: {lost} runs as one operator with modules that did not receive its result: forward has taken "

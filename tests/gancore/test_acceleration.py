@@ -553,9 +553,10 @@ def test_an_exchanged_module_is_the_one_that_runs(calls):
     assert calls == [2]
 
 
-@pytest.mark.parametrize(("a", "b"), [(1, 2), (0, 3), (0, 1), (3, 4)])
-def test_modules_that_change_places(a, b, calls):
-    plain = nn.Sequential(*up(nn.BatchNorm2d(4), nn.ReLU()), nn.Conv2d(4, 4, 2), nn.Tanh())
+@pytest.mark.parametrize("after", [nn.ReLU, nn.Dropout2d])
+@pytest.mark.parametrize(("a", "b"), [(1, 2), (0, 3), (0, 1), (3, 4), (1, 4)])
+def test_modules_that_change_places(a, b, after, calls):
+    plain = nn.Sequential(*up(nn.BatchNorm2d(4), after()), nn.Conv2d(4, 4, 2), nn.Tanh()).eval()
     model = gancore.accelerate(copy.deepcopy(plain))
     for net in (model, plain):
         net[a], net[b] = net[b], net[a]
@@ -608,10 +609,12 @@ class Elsewhere(Up):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.up(x)
-        return self.act(x if self.path == "act" else x + 1) if self.path else x
+        if self.path == "twice":
+            x = self.up(x)
+        return self.act(x if self.path != "other" else x + 1) if self.path else x
 
 
-@pytest.mark.parametrize("path", ["", "other"])
+@pytest.mark.parametrize("path", ["", "other", "twice"])
 def test_another_path_than_was_seen_is_an_error(path, monkeypatch):
     model, x = gancore.accelerate(Elsewhere()), torch.randn(2, 4, 3, 3)
     model(x)
