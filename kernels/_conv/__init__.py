@@ -1,4 +1,4 @@
-"""Convolutions on a GPU, for the operators that fuse other steps with them: the transposed one, its adjoint and its weight gradient.
+"""Convolutions on a GPU, for the operators that fuse other steps with them: the transposed one, its adjoint, its weight gradient.
 
     y[n, b, o] = sum over a and taps k of x[n, a, i] w[a, b, k],    o = stride i - padding + dilation k
 

@@ -62,9 +62,13 @@ def channels_last(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None 
 
 def dense(x: Tensor) -> Tensor:
     """x itself where it lies as `channels_last` would lay it, else a copy that does."""
-    n, c, *spatial = x.shape
-    step, fits = c, c == 1 or x.stride(1) == 1
+    step, fits = x.shape[1], x.shape[1] == 1 or x.stride(1) == 1
     for d in (*range(x.ndim - 1, 1, -1), 0):
         fits = fits and (x.shape[d] == 1 or x.stride(d) == step)
         step *= x.shape[d]
     return x if fits else channels_last(x.shape, x).copy_(x)
+
+
+def no_moments(like: Tensor) -> tuple[Tensor, Tensor]:
+    """What stands for mean and variance where they are not asked for."""
+    return like.new_empty(0, dtype=torch.float32), like.new_empty(0, dtype=torch.float32)

@@ -43,15 +43,15 @@ def store_moments(y, counts, moments_ptr, at, size):  # type: ignore[no-untyped-
 @jit
 def operands(  # type: ignore[no-untyped-def]
     x_ptr, w_ptr, step, base, i0, i1, i2, k0, k1, k2, taps1, taps2, col, x0, x1, x2, channels, columns,
-    K: tl.constexpr, S: tl.constexpr, UP: tl.constexpr, FLAT: tl.constexpr, BK: tl.constexpr,
+    K: tl.constexpr, S: tl.constexpr, UP: tl.constexpr, FLAT: tl.constexpr, CHUNK: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
-    """The factors of one step of `gemm_kernel`: BK of x and of w; and the rows that have such an x."""
+    """The factors of one step of `gemm_kernel`, BK of a CHUNK of channels; and the rows that have such an x."""
     if FLAT:
         element = step * BK + tl.arange(0, BK)
         c = element % channels
         x_tap, w_tap = (element // channels)[None, :], (element // channels)[:, None]
     else:
-        chunks = tl.cdiv(channels, BK)
+        chunks = tl.cdiv(channels, CHUNK) * (CHUNK // BK)
         c = step % chunks * BK + tl.arange(0, BK)
         x_tap, w_tap = step // chunks, step // chunks
     t0, t1, t2 = unravel(x_tap, taps1, taps2)
@@ -79,15 +79,16 @@ def operands(  # type: ignore[no-untyped-def]
 @jit
 def gemm_kernel(  # type: ignore[no-untyped-def]
     x_ptr, w_ptr, y_ptr, moments_ptr,  # y (parts, ...), moments float32 (3, tiles, phases, columns)
-    batch, x0, x1, x2, y0, y1, y2, channels, columns, phase0, phases, tiles, count, again,
-    K: tl.constexpr, S: tl.constexpr, P: tl.constexpr, UP: tl.constexpr, FLAT: tl.constexpr, STATISTICS: tl.constexpr,
-    WIDE: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr,
+    batch, x0, x1, x2, y0, y1, y2, channels, columns, phase0, phases, tiles, count,
+    K: tl.constexpr, S: tl.constexpr, P: tl.constexpr, UP: tl.constexpr, FLAT: tl.constexpr, RAGGED: tl.constexpr,
+    STATISTICS: tl.constexpr, WIDE: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """A tile of positions by columns of y, from x: the transposed direction if UP, else the ordinary one. A convolution and its
     transpose differ in which positions meet, and in the side of the weights that is summed over.
 
     UP: a row is what one phase, of S0 S1 S2, has at a small position: y at S j + r meets x at j + (r + P) // S - t, t = 0, 1 ...,
-    over the taps (r + P) % S + S t. FLAT: few channels; a chunk of the sum then runs over several taps.
+    over the taps (r + P) % S + S t. FLAT: few channels; a chunk of the sum then runs over several taps. count: the steps of the
+    sum, unless RAGGED, where phases differ in their taps.
     """
     pid = tl.program_id(0)
     if WIDE:
@@ -107,6 +108,9 @@ def gemm_kernel(  # type: ignore[no-untyped-def]
         i0, i1, i2 = j0 + (r0 + P[0]) // S[0], j1 + (r1 + P[1]) // S[1], j2 + (r2 + P[2]) // S[2]
         k0, k1, k2 = (r0 + P[0]) % S[0], (r1 + P[1]) % S[1], (r2 + P[2]) % S[2]
         taps1, taps2 = tl.cdiv(K[1] - k1, S[1]), tl.cdiv(K[2] - k2, S[2])
+        if RAGGED:
+            taps = tl.cdiv(K[0] - k0, S[0]) * taps1 * taps2
+            count = tl.cdiv(taps * channels, BK) if FLAT else taps * tl.cdiv(channels, BK)
     else:
         rest, o1, o2 = unravel(m, y1, y2)
         n, o0 = rest // y0, rest % y0
@@ -120,16 +124,17 @@ def gemm_kernel(  # type: ignore[no-untyped-def]
     for at in range(count):
         x, w, _ = operands(
             x_ptr, w_ptr, part * count + at, base, i0, i1, i2, k0, k1, k2, taps1, taps2, col, x0, x1, x2, channels, columns,
-            K, S, UP, FLAT, BK,
+            K, S, UP, FLAT, BK, BK,
         )  # fmt: skip
         sums = tl.dot(x, w, sums, input_precision=PRECISION)
-    # Zeros that stand for what lies beyond a border have met an infinite weight: such tiles are done again, tap by tap.
+    # Zeros that stand for what lies beyond a border have met an infinite weight: the tile is done again, tap by tap.
     if tl.max(tl.max((sums - sums != 0.0).to(tl.int32), 1), 0) > 0:
         sums = tl.zeros([BM, BN], tl.float32)
+        again = (K[0] * K[1] * K[2] if FLAT else count) * (BK // 16)
         for at in tl.range(again, num_stages=1):
             x, w, there = operands(
                 x_ptr, w_ptr, part * again + at, base, i0, i1, i2, k0, k1, k2, taps1, taps2, col, x0, x1, x2, channels, columns,
-                K, S, UP, False, 16,
+                K, S, UP, False, BK, 16,
             )  # fmt: skip
             sums += tl.where(there, tl.dot(x, w, input_precision=PRECISION), 0.0)
     y = sums.to(y_ptr.dtype.element_ty)

@@ -5,23 +5,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gancore.kernels._conv.geometry import Geometry, channels_last, dense
+from gancore.kernels._conv.geometry import Geometry, channels_last, dense, no_moments
 
 
-def moments(y: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each channel, float32."""
-    over = [d for d in range(y.ndim) if d != 1]
-    var, mean = torch.var_mean(y.float(), over, correction=0)
-    return mean, var
-
-
-def transposed(x: Tensor, w: Tensor, geometry: Geometry) -> Tensor:
-    """(N, Cout, *large)."""
+def transposed(x: Tensor, w: Tensor, geometry: Geometry, statistics: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """y (N, Cout, *large), and if asked for the mean and biased variance (Cout,) of its channels, float32."""
     stride, padding, more, dilation, groups = geometry
     size = geometry.large(x.shape[2:], w.shape[2:])
     if 0 in (x.numel(), w.numel(), *size):
-        return channels_last((len(x), w.shape[1] * groups, *size), x).zero_()
-    return dense(torch.ops.aten.convolution(x, w, None, stride, padding, dilation, True, more, groups))
+        y = channels_last((len(x), w.shape[1] * groups, *size), x).zero_()
+    else:
+        y = dense(torch.ops.aten.convolution(x, w, None, stride, padding, dilation, True, more, groups))
+    if not statistics:
+        return y, *no_moments(y)
+    var, mean = torch.var_mean(y.float(), [d for d in range(y.ndim) if d != 1], correction=0)
+    return y, mean, var
 
 
 def correlate(g: Tensor, w: Tensor, geometry: Geometry, size: Sequence[int]) -> Tensor:

@@ -22,10 +22,8 @@ def _transposed(
     stride: Sequence[int], padding: Sequence[int], output_padding: Sequence[int], dilation: Sequence[int], groups: int,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     geometry = Geometry(stride, padding, output_padding, dilation, groups)
-    if _kernels_take(geometry, x, w) and 0 not in geometry.large(x.shape[2:], w.shape[2:]):
-        return device.transposed(x, w, geometry, statistics)
-    y = library.transposed(x, w, geometry)
-    return (y, *library.moments(y)) if statistics else (y, *(y.new_empty(0, dtype=torch.float32) for _ in range(2)))
+    body = device if _kernels_take(geometry, x, w) and 0 not in geometry.large(x.shape[2:], w.shape[2:]) else library
+    return body.transposed(x, w, geometry, statistics)
 
 
 @custom_op("gancore::conv_correlate", mutates_args=())

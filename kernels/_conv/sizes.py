@@ -24,6 +24,10 @@ class Sizes(NamedTuple):
 
 SMALL = Sizes(32, 32, 32, 4, 1, "ieee")  # of the interpreter, whose time goes by the operation
 
+# Rows, columns and warps, best first. Compiled for sm_80, sm_90, sm_100 and gfx942 they do not spill, but the first does in float32
+# and on gfx942; so do 128 x 128 with four warps, and 256 columns.
+_TILES = ((128, 128, 8), (128, 64, 8), (64, 64, 4))
+
 
 def _power(n: int, least: int, most: int) -> int:
     """The power of two from n on, between the bounds."""
@@ -32,7 +36,9 @@ def _power(n: int, least: int, most: int) -> int:
 
 def precision(like: Tensor) -> str:
     """Triton's name of products that err like float32; AMD has matrix units for float32 itself."""
-    return "ieee" if _triton.INTERPRETED or torch.version.hip else "tf32x3" if like.dtype == torch.float32 else "tf32"
+    if _triton.INTERPRETED or torch.version.hip:
+        return "ieee"
+    return "tf32x3" if like.dtype == torch.float32 else "tf32"
 
 
 def programs(like: Tensor) -> int:
@@ -40,28 +46,47 @@ def programs(like: Tensor) -> int:
     return 1 if like.device.type != "cuda" else torch.cuda.get_device_properties(like.device).multi_processor_count
 
 
+def computed_loops() -> bool:
+    """Whether a program's loop may end at a number that it computes: in Triton 3.6's interpreter under numpy 2.4 it may not."""
+    return not _triton.INTERPRETED
+
+
+def _most_columns(like: Tensor) -> int:
+    return 64 if like.dtype == torch.float32 or torch.version.hip else 128
+
+
 def gemm(rows: int, columns: int, depth: int, like: Tensor) -> Sizes:
-    """Of a product (rows, depth) x (depth, columns), depth as far as one chunk may reach."""
+    """Of `gemm_kernel` where the products of one tap, or in a flat sum of all, are (rows, depth) x (depth, columns): the first
+    tiles that fill the machine."""
     if _triton.INTERPRETED:
         return SMALL
-    cols = _power(columns, 16, 128)
-    if like.dtype == torch.float32:
-        return Sizes(64, min(cols, 64), _power(depth, 16, 32), 4, 2, precision(like))
-    chunk = _power(depth, 16, 32 if torch.version.hip else 64)
-    # With four warps tiles of 128 x 128 spill, and so do 256 columns.
-    if cols == 128 and -(-rows // 128) * -(-columns // 128) >= programs(like):
-        return Sizes(128, 128, chunk, 8, 3, precision(like))
-    return Sizes(64, min(cols, 64), chunk, 4, 3, precision(like))
+    wide = like.dtype == torch.float32
+    cols = _power(columns, 16, _most_columns(like))
+    fitting = [tile for tile in _TILES if tile[1] <= max(cols, 64)]
+    filling = (tile for tile in fitting if -(-rows // tile[0]) * -(-columns // tile[1]) >= programs(like))
+    high, across, warps = next(filling, fitting[-1])
+    return Sizes(high, min(cols, across), _power(depth, 16, 32 if wide else 64), warps, 3, precision(like))
 
 
 def patch(columns: int, depth: int, like: Tensor) -> Sizes:
     """Of `patch_kernel`. One stage: loads that are not pipelined pass through the first cache, where shifted tiles of x meet."""
+    cols = _power(columns, 16, PATCH)
     if _triton.INTERPRETED:
-        return SMALL._replace(cols=_power(columns, 16, PATCH))
-    return Sizes(128, _power(columns, 16, PATCH), _power(depth, 16, 32 if like.dtype == torch.float32 else 64), 4, 1, precision(like))
+        return SMALL._replace(cols=cols)
+    return Sizes(128, cols, _power(depth, 16, 32 if like.dtype == torch.float32 else 64), 4, 1, precision(like))
 
 
-def parts(programs_of_one: int, steps: int, like: Tensor) -> tuple[int, int]:
-    """Into how many parts a sum of that many steps is split, so that few tiles still fill the machine; and the steps of one."""
-    count = -(-steps // max(1, min(-(-2 * programs(like) // programs_of_one), steps // 4)))
+def weight(rows: int, columns: int, like: Tensor) -> Sizes:
+    """Of `weight_kernel`, whose grid is filled by parts of the sum, so that its tiles need not be small."""
+    if _triton.INTERPRETED:
+        return SMALL
+    wide = like.dtype == torch.float32
+    rows, cols = _power(rows, 64, 64 if wide else 128), _power(columns, 16, _most_columns(like))
+    return Sizes(rows, cols, 32 if wide else 64, 8, 3, precision(like))
+
+
+def parts(tiles: int, steps: int, like: Tensor) -> tuple[int, int]:
+    """Into how many parts a sum of that many steps is split, so that few tiles still fill the machine; and the steps of one, some
+    four at least."""
+    count = -(-steps // max(1, min(-(-2 * programs(like) // tiles), steps // 4)))
     return -(-steps // count), count
