@@ -212,6 +212,17 @@ def test_statistics_far_from_zero(columns: int) -> None:
     assert float((var - true_var).abs().max()) < 1e-3
 
 
+def test_moments_of_many_tiles_merge() -> None:
+    """More tiles than one step takes, of different numbers, some of none, whose means drift."""
+    numbers = torch.randint(0, 4, (700,))
+    values = [torch.randn(int(n), 5, dtype=torch.float64) + i / 10 for i, n in enumerate(numbers)]
+    empty = torch.zeros(5, dtype=torch.float64)
+    rows = [(v.new_full((5,), len(v)), *((v.mean(0), v.var(0, correction=0) * len(v)) if len(v) else (empty, empty))) for v in values]
+    parts = torch.stack([torch.stack(row) for row in rows], 1).float().to(place("triton"))
+    for found, truth in zip(device._moments(parts), moments(torch.cat(values)), strict=True):
+        assert relative(found.cpu(), truth) < 1e-6
+
+
 def test_any_layout() -> None:
     case = SMALL._replace(batch=2)
     x, w, g = case.draw()
@@ -231,6 +242,7 @@ def test_any_layout() -> None:
     assert_same_bits(correlate(g.expand_as(g), w_last, case.geometry, case.small), correlate(g, w, case.geometry, case.small), "g")
 
 
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # numpy's, in the interpreter
 @pytest.mark.parametrize("name", ["small", "last layer", "kernel of 5"])
 def test_infinities_reach_what_they_meet(name: str) -> None:
     """Not the zeros that stand beyond a border, nor other columns of a tile; as PyTorch's transposed convolution has it."""
