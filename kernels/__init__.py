@@ -9,7 +9,16 @@ if __name__ != "gancore.kernels":
     raise ImportError(f"this package is gancore.kernels, imported as {__name__!r}: write `import gancore.kernels`")
 
 if TYPE_CHECKING:  # what a type checker sees of the loop below
+    from gancore.kernels.batch_norm_act import batch_norm_act as batch_norm_act
     from gancore.kernels.bias_act import bias_act as bias_act
+    from gancore.kernels.conv import conv1d_bias_act as conv1d_bias_act
+    from gancore.kernels.conv import conv2d_bias_act as conv2d_bias_act
+    from gancore.kernels.conv import conv3d_bias_act as conv3d_bias_act
+    from gancore.kernels.conv_transpose import ConvTransposeLink as ConvTransposeLink
+    from gancore.kernels.conv_transpose import conv_transpose1d_bn_act as conv_transpose1d_bn_act
+    from gancore.kernels.conv_transpose import conv_transpose2d_bn_act as conv_transpose2d_bn_act
+    from gancore.kernels.conv_transpose import conv_transpose3d_bn_act as conv_transpose3d_bn_act
+    from gancore.kernels.conv_transpose import conv_transpose_chain as conv_transpose_chain
     from gancore.kernels.kernel_sums import Kernel as Kernel
     from gancore.kernels.kernel_sums import MMDTest as MMDTest
     from gancore.kernels.kernel_sums import energy as energy

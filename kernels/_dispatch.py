@@ -1,6 +1,5 @@
 """Which body of an operator runs: Triton, native or the reference."""
 
-import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +14,14 @@ IMPLS = ("auto", "triton", "native", "reference")
 TABLE = Path(__file__).with_name("_dispatch.json")
 
 
-@functools.cache
+# Read here, not at a first use: that may be inside torch.compile, which traces into the reading.
+_ROWS: dict[str, str] = json.loads(TABLE.read_text()) if TABLE.is_file() else {}
+
+
 def table() -> dict[str, str]:
     """The measured choices shipped with the package: "operator/device/dtype/shape class" -> body (see
     benchmarks/dispatch.py)."""
-    return dict(json.loads(TABLE.read_text())) if TABLE.is_file() else {}
+    return _ROWS
 
 
 def size_class(numel: int) -> str:

@@ -11,6 +11,19 @@ def matching(x: Tensor, like: Tensor) -> Tensor:
     return torch.empty_like(like, dtype=x.dtype).copy_(x)
 
 
+def format_of(x: Tensor) -> torch.memory_format:
+    """channels_last where x is, contiguous else: what PyTorch's convolutions and norms return for it."""
+    for ndim, kind in ((4, torch.channels_last), (5, torch.channels_last_3d)):
+        if x.ndim == ndim and x.is_contiguous(memory_format=kind) and not x.is_contiguous():
+            return kind
+    return torch.contiguous_format
+
+
+def empty_like(x: Tensor) -> Tensor:
+    """Of x's shape and type, in `format_of` x."""
+    return torch.empty_like(x, memory_format=format_of(x))
+
+
 def channels(x: Tensor, dim: int) -> tuple[int, int]:
     """(C, inner) of a dense tensor: element i of its memory, counted from its start, belongs to channel i // inner % C.
 

@@ -1,0 +1,271 @@
+"""The public function, its reference and its rows for tests and benchmarks."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from gancore.kernels import _check, _dispatch, _layout
+from gancore.kernels._activations import ACTS
+from gancore.kernels._ranges import ranged
+from gancore.kernels._spec import HALF, Bad, Bench, Sample, Spec
+from gancore.kernels.batch_norm_act import across, device, operators
+
+
+class Norm(NamedTuple):
+    """A normalisation as the user gave it, checked. count: elements a channel, of this rank."""
+
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    weight: Tensor | None
+    bias: Tensor | None
+    num_batches_tracked: Tensor | None
+    training: bool
+    momentum: float | None
+    eps: float
+    group: str
+
+    def update(self, mean: Tensor, var: Tensor, count: int) -> None:
+        """What nn.BatchNorm does to its running statistics, with the unbiased variance."""
+        if not self.training or (self.running_mean is None and self.running_var is None and self.num_batches_tracked is None):
+            return
+        with torch.no_grad():
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+            if count == 0 and not self.group:
+                return
+            share: float | Tensor = 1.0 / self.num_batches_tracked if self.momentum is None else self.momentum  # type: ignore[operator]
+            total: Tensor | int = across.add(mean.new_tensor([count]), self.group) if self.group else count
+            unbiased = var * (total / (total - 1)) if self.group or count > 1 else var
+            for running, new in ((self.running_mean, mean), (self.running_var, unbiased)):
+                if running is not None:
+                    running.lerp_(new.to(running.dtype), share if isinstance(share, float) else share.to(running.dtype))
+
+
+def checked(
+    op: str, channels: int, like: Tensor, running_mean: Any, running_var: Any, weight: Any, bias: Any, num_batches_tracked: Any,
+    training: Any, momentum: Any, eps: Any, process_group: Any, names: tuple[str, str] = ("weight", "bias"),
+) -> Norm:  # fmt: skip
+    """The normalisation of `channels` on the device of `like`. Raises ValueError and TypeError in the name of `op`."""
+    given = {"running_mean": running_mean, "running_var": running_var, names[0]: weight, names[1]: bias}
+    for name, t in given.items():
+        if t is None:
+            continue
+        _check.floating(op, name, t, like.device)
+        if t.shape != (channels,):
+            raise ValueError(f"{op}: {name} got shape {tuple(t.shape)}, wants ({channels},), one for each channel of the result")
+    if (running_mean is None) != (running_var is None):
+        raise ValueError(f"{op}: running_mean and running_var go together, got one of them and wants both or none")
+    if not training and running_mean is None:
+        for name in names:
+            if given[name] is not None:
+                raise ValueError(f"{op}: {name} got a tensor, wants None: without training and running statistics nothing is normalised")
+    if momentum is not None:
+        momentum = _check.number(op, "momentum", momentum)
+    elif training and running_mean is not None and num_batches_tracked is None:
+        raise ValueError(f"{op}: momentum got None, the cumulative average, and wants num_batches_tracked with it")
+    eps = _check.number(op, "eps", eps, 0.0)
+    group = across.name_of(op, process_group)
+    return Norm(running_mean, running_var, weight, bias, num_batches_tracked, bool(training), momentum, eps, group)
+
+
+def enough(op: str, shape: tuple[int, ...], norm: Norm) -> None:
+    """Raises ValueError where a batch has no variance: one value a channel."""
+    if norm.training and not norm.group and torch.Size(shape).numel() == shape[1]:
+        raise ValueError(f"{op}: wants more than one value a channel when training, got a batch of {tuple(shape)}")
+
+
+def reference(
+    x: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None,
+    bias: Tensor | None = None, *, num_batches_tracked: Tensor | None = None, training: bool = False, momentum: float | None = 0.1,
+    eps: float = 1e-5, act: str | None = "relu", slope: float = 0.2, process_group: Any = None,
+) -> Tensor:  # fmt: skip
+    """The same in plain PyTorch: any order of derivative, any device."""
+    if process_group is not None:
+        raise RuntimeError("batch_norm_act: impl='reference' cannot run with process_group: PyTorch has no double backward across ranks")
+    norm = Norm(running_mean, running_var, weight, bias, num_batches_tracked, training, momentum, eps, "")
+    enough("batch_norm_act", tuple(x.shape), norm)
+    return plain(x, norm, act or "linear", slope)
+
+
+def plain(x: Tensor, norm: Norm, act: str, slope: float) -> Tensor:
+    """The steps one after another."""
+    kind, along = operators.wide(x), lambda t: _layout.along(t.to(operators.wide(x)), x.ndim, 1)
+    y = x.to(kind)
+    if norm.training:
+        mean = var = y.new_zeros(x.shape[1])
+        if x.numel():
+            var, mean = torch.var_mean(y.detach(), [d for d in range(x.ndim) if d != 1], correction=0)
+        norm.update(mean, var, x.numel() // max(x.shape[1], 1))
+        y = F.batch_norm(y, None, None, training=True, eps=norm.eps)
+    elif norm.running_mean is not None and norm.running_var is not None:
+        y = F.batch_norm(y, norm.running_mean.to(kind), norm.running_var.to(kind), training=False, eps=norm.eps)
+    if norm.weight is not None:
+        y = y * along(norm.weight)
+    if norm.bias is not None:
+        y = y + along(norm.bias)
+    y = ACTS[act].reference(y, slope).to(x.dtype)
+    return y.clone() if y is x else y
+
+
+def normalised(
+    x: Tensor, norm: Norm, act: str, slope: float, impl: str, statistics: tuple[Tensor, Tensor] | None = None,
+    missing: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """act of the normalised x by the kernels. statistics: the mean and biased variance of the batch, where they are known; missing:
+    what x lacks, a number a channel, of what the running statistics are of."""
+    if norm.training:
+        statistics = statistics or operators.moments(x.detach(), norm.group, impl)
+    mean, var = taken(x, norm, statistics, missing)
+    return operators.value(x, norm.weight, norm.bias, mean, var, *form_of(norm, act, slope, impl))
+
+
+def form_of(norm: Norm, act: str, slope: float, impl: str) -> operators.Form:
+    """What the operators take."""
+    return operators.Form(norm.training, norm.eps, act, slope, norm.group, impl)
+
+
+def taken(x: Tensor, norm: Norm, statistics: tuple[Tensor, Tensor] | None, missing: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Mean and variance that x is normalised by; in training those of the batch, and the running ones are updated."""
+    if statistics is not None:
+        mean, var = statistics
+        norm.update(mean if missing is None else mean + missing, var, x.numel() // max(x.shape[1], 1))
+        return mean, var
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    return norm.running_mean.to(operators.wide(x)), norm.running_var.to(operators.wide(x))
+
+
+@ranged
+def batch_norm_act(
+    x: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None,
+    bias: Tensor | None = None, *, num_batches_tracked: Tensor | None = None, training: bool = False, momentum: float | None = 0.1,
+    eps: float = 1e-5, act: str | None = "relu", slope: float = 0.2, process_group: Any = None, impl: str = "auto",
+) -> Tensor:  # fmt: skip
+    """act(batch_norm(x)), twice differentiable in x, weight and bias.
+
+    x: (N, C, *), any layout; float32, bfloat16, float16 or float64. running_mean, running_var, weight, bias: (C,), of any floating
+    type. Running statistics are updated in place as nn.BatchNorm does (unbiased variance; num_batches_tracked is counted where
+    given; momentum None is the cumulative average, which needs it). With training False and no running statistics nothing is
+    normalised. act: "linear" or None, "relu", "leaky_relu" (with `slope`), "elu", "silu", "tanh", "sigmoid", "softplus".
+    process_group: a ProcessGroup or its name; statistics are then those of all its ranks, as nn.SyncBatchNorm's, and the second
+    derivative is exact too.
+
+    Returns a new tensor of x's shape, type and, where x is dense, layout. Inner values are float32 (float64 for float64).
+
+    impl: "auto" takes the body that was measured fastest; "triton" (no float64), "native" and "reference" are used or refused.
+    Third derivatives are left to "reference".
+
+    Raises ValueError for what does not fit, one value a channel in training among it; TypeError for a wrong type; RuntimeError
+    where an explicit impl cannot run. Ioffe and Szegedy 2015, arXiv:1502.03167.
+    """
+    act = act or "linear"
+    _check.floating("batch_norm_act", "x", x)
+    if x.ndim < 2:
+        raise ValueError(f"batch_norm_act: x got {x.ndim} dimensions, wants at least 2: (N, C, ...)")
+    _check.one_of("batch_norm_act", "act", act, tuple(ACTS))
+    slope = _check.number("batch_norm_act", "slope", slope)
+    norm = checked(
+        "batch_norm_act", x.shape[1], x, running_mean, running_var, weight, bias, num_batches_tracked, training, momentum, eps,
+        process_group,
+    )  # fmt: skip
+    enough("batch_norm_act", tuple(x.shape), norm)
+    body = _dispatch.choose(SPEC, "native" if norm.group and impl == "auto" and x.device.type == "cpu" else impl, x, lambda: shape_class(act, x))
+    if not norm.training and norm.running_mean is None:
+        return plain(x, norm, act, slope)
+    if body == "reference":
+        return plain(x, norm, act, slope) if not norm.group else reference(x, process_group=process_group)
+    return normalised(x, norm, act, slope, body)
+
+
+def shape_class(act: str, x: Tensor) -> str:
+    last = "last" if x.ndim > 2 and x.shape[1] > 1 and x.stride(1) == 1 else "planes"
+    return f"{act}/{last}/{_dispatch.size_class(x.numel())}"
+
+
+def _draw(*shape: int, kinks: bool = False) -> Callable[[Generator], dict[str, Tensor]]:
+    """Of few values with noise, so that no normalised one lies within reach of a kink."""
+
+    def draw(generator: Generator) -> dict[str, Tensor]:
+        size = torch.Size(shape).numel()
+        levels = (torch.arange(size) % 2 * 2 - 1)[torch.randperm(size, generator=generator)].view(shape)
+        x = levels * (1 + 0.3 * torch.rand(shape, generator=generator, dtype=torch.float64))
+        weight = torch.rand(shape[1], generator=generator, dtype=torch.float64) + 0.5
+        return {"x": x, "weight": weight, "bias": 0.1 * torch.randn(shape[1], generator=generator, dtype=torch.float64)}
+
+    return draw
+
+
+def _samples() -> tuple[Sample, ...]:
+    image, train = _draw(4, 3, 4, 5), {"training": True}
+    mean, var = torch.tensor([0.1, -0.2, 0.05]), torch.tensor([1.5, 0.8, 1.1])
+    still = {"running_mean": mean, "running_var": var}
+
+    def bare(generator: Generator) -> dict[str, Tensor]:
+        return {"x": image(generator)["x"]}
+
+    return (
+        Sample("relu", image, {"act": "relu", **train}),
+        Sample("tanh, evaluation", image, {"act": "tanh", **still}),
+        Sample("silu, long images", _draw(2, 3, 9, 11), {"act": "silu", **train}),
+        Sample("leaky_relu, vectors", _draw(9, 5), {"act": "leaky_relu", "slope": 0.1, **train}),
+        Sample("linear, evaluation", image, {"act": None, "eps": 0.1, **still}),
+        Sample("tanh, no parameters", bare, {"act": "tanh", **train}),
+        Sample("elu, evaluation", bare, {"act": "elu", **still}),
+        Sample("sigmoid, signals", _draw(3, 3, 7), {"act": "sigmoid", **train}),
+        Sample("softplus, volumes", _draw(2, 3, 2, 3, 2), {"act": "softplus", **train}),
+    )
+
+
+def _neighbour(options: Mapping[str, Any]) -> dict[str, Any]:
+    names = list(ACTS)
+    return {**options, "act": names[(names.index(options["act"] or "linear") + 1) % len(names)]}
+
+
+def _bytes(x: Tensor, training: bool = False, **options: Any) -> int:
+    return (3 if training else 2) * x.nbytes
+
+
+_SHAPES = ((16, 512, 4, 4), (16, 128, 16, 16), (64, 128, 16, 16), (64, 64, 32, 32))
+
+
+def _bench() -> tuple[Bench, ...]:
+    rows = []
+    for act in ("linear", "relu", "leaky_relu", "tanh"):
+        for shape in _SHAPES:
+            draw = _draw(*shape)
+            last = lambda generator, draw=draw: {
+                n: t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for n, t in draw(generator).items()
+            }
+            for kind in (draw, last):
+                rows.append(Bench(shape_class(act, kind(Generator())["x"]), kind, {"act": act, "training": True}))
+    return tuple({row.shape_class: row for row in rows}.values())
+
+
+SPEC = Spec(
+    name="batch_norm_act",
+    fn=batch_norm_act,
+    reference=reference,
+    samples=_samples(),
+    dtypes={"triton": (torch.float32, *HALF), "native": (torch.float32, torch.float64, *HALF)},
+    neighbour=_neighbour,
+    bytes_moved=_bytes,
+    mixes=True,
+    on_cpu="native",
+    bad=(
+        Bad({"x": 3.0}, TypeError, "x got float"),
+        Bad({"x": torch.zeros(3)}, ValueError, "x got 1 dimensions"),
+        Bad({"x": torch.zeros(1, 3)}, ValueError, "more than one value a channel"),
+        Bad({"weight": torch.zeros(4)}, ValueError, r"weight got shape \(4,\), wants \(3,\)"),
+        Bad({"bias": torch.zeros(3, device="meta")}, ValueError, "bias got device meta"),
+        Bad({"running_mean": torch.zeros(3)}, ValueError, "running_mean and running_var go together"),
+        Bad({"training": False}, ValueError, "weight got a tensor, wants None"),
+        Bad({"running_mean": torch.zeros(3), "running_var": torch.ones(3), "momentum": None}, ValueError, "num_batches_tracked"),
+        Bad({"eps": -1.0}, ValueError, "eps got -1.0"),
+        Bad({"act": "relu6"}, ValueError, "act got 'relu6'"),
+        Bad({"process_group": 3}, TypeError, "process_group got int"),
+    ),
+    ahead=device.ahead,
+)

@@ -1,0 +1,208 @@
+"""Layers that follow one another, with one tensor a layer kept for backward.
+
+One layer by itself keeps two tensors of its output's size: the convolution's raw result, for the normalisation, and the activated
+one, for the next layer's weight gradient. Here a layer hands on its raw result with the numbers that normalise it. The next one
+makes of it what it convolves, in memory that is dropped afterwards, and again in backward: two more passes for one tensor less.
+On a CPU both go by slices of the batch that stay in the last cache, statistics and sums included.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gancore.kernels import _dispatch, _layout
+from gancore.kernels._ranges import ranged
+from gancore.kernels.batch_norm_act import across, operators
+from gancore.kernels.batch_norm_act import public as norms
+from gancore.kernels.batch_norm_act.passes import Place
+from gancore.kernels.conv_transpose import layer as layers
+from gancore.kernels.conv_transpose.layer import ConvTransposeLink, Layer
+from gancore.kernels.conv_transpose.public import SPECS
+
+_SLICE = 1 << 22  # bytes of a slice's raw result
+_WEIGHTS = 8  # a slice's share in backward is at least this many times the weight, whose gradient each slice adds to
+
+
+class Pending(NamedTuple):
+    """A raw result and what is still to be done to it."""
+
+    raw: Tensor
+    weight: Tensor | None
+    bias: Tensor | None
+    mean: Tensor
+    var: Tensor
+    form: operators.Form
+
+
+def _slices(x: Tensor, y: Tensor, weight: Tensor) -> Iterator[slice]:
+    """Of the batch; one on a GPU, where launches cost more than a pass."""
+    n, size = len(y), max(x.nbytes, y.nbytes)
+    count = 1 if y.device.type != "cpu" else max(1, min(n, size // max(_SLICE, _WEIGHTS * weight.nbytes)))
+    step = -(-n // count) if n else 1
+    for begin in range(0, n, step):
+        yield slice(begin, begin + step)
+
+
+def _convolve(x: Tensor, layer: Layer, weight: Tensor, impl: str) -> Tensor:
+    return layers.convolved(x, layer._replace(weight=weight), impl)[0]
+
+
+class _Link(torch.autograd.Function):
+    """The convolution of what is pending; its raw result, and mean and variance (empty where `statistics` are not wanted)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, raw: Tensor, bn_weight: Tensor | None, bn_bias: Tensor | None, mean: Tensor, var: Tensor, weight: Tensor,
+        form: operators.Form, layer: Layer, statistics: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        ctx.save_for_backward(raw, bn_weight, bn_bias, mean, var, weight)
+        ctx.form, ctx.layer = form, layer
+        by = operators.coefficients(bn_weight, bn_bias, mean, var, form.eps, operators.wide(raw))
+        y = raw.new_empty(layer.shape(raw)).to(memory_format=_layout.format_of(raw))
+        parts = []
+        for part in _slices(raw, y, weight):
+            h = _activated(raw[part], by, form)
+            found = _convolve(h, layer, weight, form.impl)
+            if len(found) == len(y):
+                y = found
+            else:
+                y[part] = found
+            if statistics:
+                parts.append(operators.own_moments(found, form.impl))
+        group = layer.norm.group if layer.norm is not None else ""
+        moments = operators.merged(parts, y, group) if statistics else (mean.new_empty(0), mean.new_empty(0))
+        ctx.mark_non_differentiable(*moments)
+        return y, *moments
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor, *rest: Any) -> tuple[Tensor | None, ...]:
+        raw, bn_weight, bn_bias, mean, var, weight = ctx.saved_tensors
+        form, layer, needs = ctx.form, ctx.layer, ctx.needs_input_grad
+        if torch.is_grad_enabled():
+            found = _differentiable(g, raw, bn_weight, bn_bias, mean, var, weight, form, layer)
+        else:
+            found = _gradients(g, Pending(raw, bn_weight, bn_bias, mean, var, form), weight, layer, needs)
+        graw, dw, db, gweight = found
+        own = [t.to(of.dtype) if need and of is not None else None for t, of, need in ((dw, bn_weight, needs[1]), (db, bn_bias, needs[2]))]
+        return graw if needs[0] else None, *own, None, None, gweight if needs[5] else None, None, None, None
+
+
+def _activated(raw: Tensor, by: Tensor, form: operators.Form) -> Tensor:
+    out = _layout.empty_like(raw)
+    if raw.numel():
+        operators.body(form.impl).apply(_layout.matching(raw, out), by, Place(*_layout.channels(out, 1), form.act, form.slope), out)
+    return out
+
+
+def _convolution_backward(g: Tensor, h: Tensor, weight: Tensor, layer: Layer, mask: Sequence[bool]) -> tuple[Tensor, Tensor]:
+    m = layer.geometry
+    sizes = list(m.stride), list(m.padding), list(m.dilation)
+    found = torch.ops.aten.convolution_backward(g, h, weight, None, *sizes, True, list(m.output_padding), m.groups, [*mask, False])
+    return found[0], found[1]
+
+
+def _differentiable(g: Tensor, raw: Tensor, bn_weight: Any, bn_bias: Any, mean: Tensor, var: Tensor, weight: Tensor, form: Any, layer: Layer) -> tuple[Tensor, ...]:
+    """The same by operators that have derivatives, for a second backward."""
+    with torch.enable_grad():
+        h = operators.value(raw, bn_weight, bn_bias, mean, var, *form)
+        if form.impl == "triton":
+            from gancore.kernels import _conv
+
+            m = layer.geometry
+            gh, gweight = _conv.correlate(g, weight, m, h.shape[2:]), _conv.weight_gradient(h, g, m, weight.shape[2:])
+        else:
+            gh, gweight = _convolution_backward(g, h, weight, layer, (True, True))
+        graw, dw, db = operators.gradients(gh, raw, bn_weight, bn_bias, mean, var, True, *form)
+    return graw, dw, db, gweight
+
+
+def _gradients(g: Tensor, pending: Pending, weight: Tensor, layer: Layer, needs: Sequence[bool]) -> tuple[Tensor, ...]:
+    raw, form = pending.raw, pending.form
+    body = operators.body(form.impl)
+    by = operators.coefficients(pending.weight, pending.bias, pending.mean, pending.var, form.eps, operators.wide(raw))
+    out, added = _layout.empty_like(raw), raw.new_zeros(2, raw.shape[1], dtype=torch.float64)
+    place = Place(*_layout.channels(out, 1), form.act, form.slope)
+    onward = needs[0] or needs[1] or needs[2]
+    gweight = None
+    for part in _slices(raw, g, weight):
+        h = _activated(raw[part], by, form)
+        gh, more = _conv_gradients(g[part], h, weight, layer, (onward, needs[5]), form.impl)
+        if needs[5]:
+            gweight = more if gweight is None else gweight.add_(more)
+        del h
+        if onward:
+            gh = _layout.matching(gh, out[part])
+            added += body.sums(gh, _layout.matching(raw[part], out[part]), by, place)
+            if len(gh) == len(out):
+                out = gh
+            else:
+                out[part] = gh
+    if onward:
+        more = operators.subtracted(by, added, pending.var, raw, form)
+        body.gradient(out, _layout.matching(raw, out), more, place, out)
+    rstd = torch.rsqrt(pending.var.double() + form.eps)
+    return out, added[1] * rstd, added[0], weight.new_zeros(weight.shape) if gweight is None else gweight
+
+
+def _conv_gradients(g: Tensor, h: Tensor, weight: Tensor, layer: Layer, mask: Sequence[bool], impl: str) -> tuple[Tensor, Tensor]:
+    if impl != "triton":
+        return _convolution_backward(g, h, weight, layer, mask)
+    from gancore.kernels import _conv
+
+    m, none = layer.geometry, weight.new_empty(0)
+    return (
+        _conv.correlate(g, weight, m, h.shape[2:]) if mask[0] else none,
+        _conv.weight_gradient(h, g, m, weight.shape[2:]) if mask[1] else none,
+    )
+
+
+@ranged
+def conv_transpose_chain(x: Tensor, links: Sequence[ConvTransposeLink], *, impl: str = "auto") -> Tensor:
+    """conv_transposeNd_bn_act link after link, where backward keeps one tensor for each instead of two.
+
+    x: as of conv_transposeNd_bn_act, N from its dimensions. links: at least one; the arguments of each layer. Values, derivatives up to
+    the second, running statistics, types and errors are those of the layers applied one by one; memory for backward is x, one raw result
+    a normalised layer, and the result of one that is not. impl: one for all layers. Inside torch.compile and under torch.func the
+    layers are applied one by one.
+
+    Raises ValueError and TypeError as the layers do, naming conv_transpose_chain.
+    """
+    op = "conv_transpose_chain"
+    if not links:
+        raise ValueError(f"{op}: links got none, wants at least one")
+    pending: Pending | None = None
+    single = x.ndim == links[0].weight.ndim - 1
+    for link in links:
+        x, layer = layers.checked(op, x if pending is None else pending.raw, link)
+        body = _dispatch.choose(SPECS[layer.dims - 1], impl, x, lambda layer=layer, x=x: layers.shape_class(layer, x))
+        apart = body == "reference" or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+        if pending is not None and (apart or pending.form.impl != body):
+            x, pending = operators.value(*pending[:5], *pending.form), None
+        if apart:
+            x = layers.reference(x, layer) if body == "reference" else layers.run(x, layer, body)
+            continue
+        x, pending = _step(x, pending, layer, body)
+    if pending is not None:
+        x = operators.value(*pending[:5], *pending.form)
+    return x[0] if single else x
+
+
+def _step(x: Tensor, pending: Pending | None, layer: Layer, body: str) -> tuple[Tensor, Pending | None]:
+    """A layer of what is pending, or of x: its result, or its raw one as pending."""
+    norm = layer.norm
+    wanted = norm is not None and norm.training
+    if pending is None:
+        raw, mean, var = layers.convolved(x, layer, body, wanted and body == "triton" and not (norm and norm.group))
+        known = None if mean is None or var is None else (mean, var)
+        if wanted and known is None and norm is not None:
+            known = operators.moments(raw.detach(), norm.group, body)
+    else:
+        raw, mean, var = _Link.apply(*pending[:5], layer.weight, pending.form, layer, wanted)
+        known = (mean, var) if wanted else None
+    if norm is None:
+        return layers.finished(raw, layer, body), None
+    mean, var = norms.taken(raw, norm, known, layer.bias)
+    norm = layers.biased(norm, layer.bias)
+    return raw, Pending(raw, norm.weight, norm.bias, mean, var, norms.form_of(norm, layer.act, layer.slope, body))

@@ -1,0 +1,153 @@
+"""One layer: its arguments, checked, and its steps by each body."""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gancore.kernels import _arguments, _check, _conv, _dispatch
+from gancore.kernels._activations import ACTS
+from gancore.kernels._conv import Geometry
+from gancore.kernels.batch_norm_act import public as norms
+from gancore.kernels.batch_norm_act.public import Norm
+from gancore.kernels.bias_act import bias_act
+
+_CONVOLUTIONS = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+class ConvTransposeLink(NamedTuple):
+    """One layer of a chain: the arguments of conv_transposeNd_bn_act other than x."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+    running_mean: Tensor | None = None
+    running_var: Tensor | None = None
+    bn_weight: Tensor | None = None
+    bn_bias: Tensor | None = None
+    num_batches_tracked: Tensor | None = None
+    training: bool = False
+    momentum: float | None = 0.1
+    eps: float = 1e-5
+    stride: Any = 1
+    padding: Any = 0
+    output_padding: Any = 0
+    groups: int = 1
+    dilation: Any = 1
+    act: str | None = "relu"
+    slope: float = 0.2
+    process_group: Any = None
+
+
+class Layer(NamedTuple):
+    """A layer whose arguments fit x. norm is None where nothing is normalised."""
+
+    weight: Tensor
+    bias: Tensor | None
+    geometry: Geometry
+    norm: Norm | None
+    act: str
+    slope: float
+
+    @property
+    def dims(self) -> int:
+        """Spatial dimensions."""
+        return self.weight.ndim - 2
+
+    def shape(self, x: Tensor) -> tuple[int, ...]:
+        """Of the result."""
+        channels = self.weight.shape[1] * self.geometry.groups
+        return (x.shape[0], channels, *self.geometry.large(x.shape[2:], self.weight.shape[2:]))
+
+
+def checked(op: str, x: Tensor, link: ConvTransposeLink) -> tuple[Tensor, Layer]:
+    """x (N, C, ...) in the type that it is computed in, and the layer. Raises in the name of `op`."""
+    dims = link.weight.ndim - 2 if isinstance(link.weight, Tensor) else 0
+    dims = int(op[len("conv_transpose")]) if op[len("conv_transpose")].isdigit() else dims
+    x, weight, bias = _arguments.tensors(op, dims, x, link.weight, link.bias)
+    fields = {name: _arguments.sizes(op, name, getattr(link, name), dims, least) for name, least in _SIZES}
+    channels, groups = x.shape[-dims - 1], link.groups
+    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1 or channels % groups:
+        raise ValueError(f"{op}: groups got {groups!r}, wants a divisor of the {channels} channels of x")
+    if weight.shape[0] != channels:
+        raise ValueError(f"{op}: weight got {weight.shape[0]} input channels, wants {channels}, as x has")
+    for more, stride, dilation in zip(fields["output_padding"], fields["stride"], fields["dilation"], strict=True):
+        if more >= max(stride, dilation):
+            raise ValueError(f"{op}: output_padding got {link.output_padding!r}, wants less than stride or dilation")
+    if bias is not None and bias.shape != (weight.shape[1] * groups,):
+        raise ValueError(f"{op}: bias got shape {tuple(bias.shape)}, wants ({weight.shape[1] * groups},), one for each output channel")
+    act = link.act or "linear"
+    _check.one_of(op, "act", act, tuple(ACTS))
+    norm = norms.checked(
+        op, weight.shape[1] * groups, x, link.running_mean, link.running_var, link.bn_weight, link.bn_bias, link.num_batches_tracked,
+        link.training, link.momentum, link.eps, link.process_group, ("bn_weight", "bn_bias"),
+    )  # fmt: skip
+    geometry = Geometry(**fields, groups=groups)
+    slope = _check.number(op, "slope", link.slope)
+    normalises = norm.training or norm.running_mean is not None
+    layer = Layer(weight, bias, geometry, norm if normalises else None, act, slope)
+    batch = x if x.ndim == dims + 2 else x[None]
+    shape = layer.shape(batch)
+    if min(shape[2:]) < 1:
+        raise ValueError(f"{op}: x got sizes {tuple(x.shape[-dims:])}, of which these arguments make {shape[2:]}; wants a result of at least 1")
+    if norm.training:
+        norms.enough(op, shape, norm)
+    return batch, layer
+
+
+_SIZES = (("stride", 1), ("padding", 0), ("output_padding", 0), ("dilation", 1))
+
+
+def convolved(x: Tensor, layer: Layer, impl: str, statistics: bool = False) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The convolution without its bias, and by Triton this rank's mean and biased variance where `statistics` are wanted."""
+    if impl == "triton":
+        y, mean, var = _conv.transposed(x, layer.weight, layer.geometry, statistics)
+        return (y, mean, var) if statistics else (y, None, None)
+    g = layer.geometry
+    y = _CONVOLUTIONS[layer.dims](x, layer.weight, None, g.stride, g.padding, g.output_padding, g.groups, g.dilation)
+    return y, None, None
+
+
+def biased(norm: Norm, bias: Tensor | None) -> Norm:
+    """The normalisation of a convolution that lacks its bias. In training the batch's mean is short of it alone."""
+    if bias is None:
+        return norm
+    shift = bias * 0
+    if not norm.training:
+        assert norm.running_var is not None
+        scale = torch.rsqrt(norm.running_var + norm.eps)
+        shift = bias * (scale if norm.weight is None else scale * norm.weight)
+    return norm._replace(bias=shift if norm.bias is None else norm.bias + shift)
+
+
+def finished(y: Tensor, layer: Layer, impl: str) -> Tensor:
+    """What follows the convolution where nothing is normalised."""
+    if layer.bias is None and layer.act == "linear":
+        return y
+    return bias_act(y, layer.bias, 1, layer.act, layer.slope, impl=impl)
+
+
+def run(x: Tensor, layer: Layer, impl: str) -> Tensor:
+    """The layer by the kernels."""
+    norm = layer.norm
+    if norm is None:
+        return finished(convolved(x, layer, impl)[0], layer, impl)
+    statistics = norm.training and impl == "triton" and not norm.group
+    y, mean, var = convolved(x, layer, impl, statistics)
+    known = None if mean is None or var is None else (mean, var)
+    return norms.normalised(y, biased(norm, layer.bias), layer.act, layer.slope, impl, known, layer.bias)
+
+
+def shape_class(layer: Layer, x: Tensor) -> str:
+    """The class of a layer in the dispatch table: normalised or not, and the size of its result."""
+    size = _dispatch.size_class(torch.Size(layer.shape(x)).numel())
+    return f"{'norm' if layer.norm is not None else 'plain'}/{size}"
+
+
+def reference(x: Tensor, layer: Layer) -> Tensor:
+    """The same in plain PyTorch: any order of derivative, any device."""
+    g = layer.geometry
+    y = _CONVOLUTIONS[layer.dims](x, layer.weight, layer.bias, g.stride, g.padding, g.output_padding, g.groups, g.dilation)
+    if layer.norm is not None:
+        return norms.plain(y, layer.norm, layer.act, layer.slope)
+    return ACTS[layer.act].reference(y, layer.slope)
