@@ -21,6 +21,11 @@ def sizes(op: str, name: str, value: Any, dims: int, least: int) -> tuple[int, .
     return each
 
 
+def dims_of(op: str) -> int:
+    """The spatial dimensions that an operator's name tells."""
+    return next(int(c) for c in op if c.isdigit())
+
+
 def tensors(op: str, dims: int, x: Any, weight: Any, bias: Any) -> tuple[Tensor, Tensor, Tensor | None]:
     """Input, weight and bias in the type that they are computed in: autocast's, else the one that they promote to."""
     _check.floating(op, "x", x)

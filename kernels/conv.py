@@ -42,8 +42,8 @@ _DOC = """clamp(gain * act(conv{dims}d(x, weight, bias)), -clamp, clamp), twice 
     """
 
 
-def _checked(dims: int, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any) -> tuple[Tensor, ...]:
-    op = f"conv{dims}d_bias_act"
+def _checked(op: str, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any) -> tuple[Tensor, ...]:
+    dims = _arguments.dims_of(op)
     x, weight, bias = _arguments.tensors(op, dims, x, weight, bias)
     channels = x.shape[-dims - 1]
     if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1 or channels % groups or weight.shape[0] % groups:
@@ -73,10 +73,10 @@ def _operator(dims: int) -> Callable[..., Tensor]:
         padding: int | tuple[int, ...] = 0, dilation: int | tuple[int, ...] = 1, groups: int = 1, act: str | None = "linear",
         slope: float = 0.2, gain: float | None = None, clamp: float | None = None, impl: str = "auto",
     ) -> Tensor:  # fmt: skip
-        batch, w, b, geometry = _checked(dims, x, weight, bias, stride, padding, dilation, groups)
+        batch, w, b, geometry = _checked(name, x, weight, bias, stride, padding, dilation, groups)
         _check.one_of(name, "act", act or "linear", tuple(ACTS))
         size = torch.Size(geometry.small(batch.shape[2:], w.shape[2:])).numel() * len(batch) * len(w)
-        body = _dispatch.choose(SPECS[dims - 1], impl, batch, lambda: f"{act or 'linear'}/{_dispatch.size_class(size)}")
+        body = _dispatch.choose(SPECS[w.ndim - 3], impl, batch, lambda: f"{act or 'linear'}/{_dispatch.size_class(size)}")
         if body == "reference":
             y = act_reference(_convolved(batch, w, b, geometry), None, 1, act, slope, gain, clamp)
         elif body == "triton":
@@ -99,11 +99,13 @@ conv3d_bias_act = _operator(3)
 
 
 def _reference(dims: int) -> Callable[..., Tensor]:
+    name = f"conv{dims}d_bias_act"
+
     def reference(
         x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
         act: str | None = "linear", slope: float = 0.2, gain: float | None = None, clamp: float | None = None,
     ) -> Tensor:  # fmt: skip
-        batch, w, b, geometry = _checked(dims, x, weight, bias, stride, padding, dilation, groups)
+        batch, w, b, geometry = _checked(name, x, weight, bias, stride, padding, dilation, groups)
         y = act_reference(_convolved(batch, w, b, geometry), None, 1, act, slope, gain, clamp)
         return y if x.ndim == batch.ndim else y[0]
 
@@ -143,7 +145,7 @@ def _neighbour(options: Mapping[str, Any]) -> dict[str, Any]:
 def _bytes(x: Tensor, weight: Tensor, bias: Tensor | None = None, **options: Any) -> int:
     names = ("stride", "padding", "dilation", "groups")
     dims = weight.ndim - 2
-    _, _, _, geometry = _checked(dims, x, weight, bias, *(options.get(n, d) for n, d in zip(names, (1, 0, 1, 1), strict=True)))
+    _, _, _, geometry = _checked(f"conv{dims}d_bias_act", x, weight, bias, *(options.get(n, d) for n, d in zip(names, (1, 0, 1, 1), strict=True)))
     result = torch.Size(geometry.small(x.shape[2:], weight.shape[2:])).numel() * len(x) * len(weight)
     return x.nbytes + weight.nbytes + result * x.element_size()
 

@@ -169,7 +169,7 @@ def conv_transpose_chain(x: Tensor, links: Sequence[ConvTransposeLink], *, impl:
 
     Raises ValueError and TypeError as the layers do, naming conv_transpose_chain.
     """
-    op = "conv_transpose_chain"
+    op = layers.CHAIN
     if not links:
         raise ValueError(f"{op}: links got none, wants at least one")
     pending: Pending | None = None

@@ -10,8 +10,11 @@ from gancore.kernels import _arguments, _check, _conv, _dispatch
 from gancore.kernels._activations import ACTS
 from gancore.kernels._conv import Geometry
 from gancore.kernels.batch_norm_act import public as norms
+from gancore.kernels.batch_norm_act.operators import wide
 from gancore.kernels.batch_norm_act.public import Norm
 from gancore.kernels.bias_act import bias_act
+
+CHAIN = "conv_transpose_chain"  # whose links tell their dimensions by their weights
 
 _CONVOLUTIONS = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
@@ -62,8 +65,7 @@ class Layer(NamedTuple):
 
 def checked(op: str, x: Tensor, link: ConvTransposeLink) -> tuple[Tensor, Layer]:
     """x (N, C, ...) in the type that it is computed in, and the layer. Raises in the name of `op`."""
-    dims = link.weight.ndim - 2 if isinstance(link.weight, Tensor) else 0
-    dims = int(op[len("conv_transpose")]) if op[len("conv_transpose")].isdigit() else dims
+    dims = link.weight.ndim - 2 if op == CHAIN else _arguments.dims_of(op)
     x, weight, bias = _arguments.tensors(op, dims, x, link.weight, link.bias)
     fields = {name: _arguments.sizes(op, name, getattr(link, name), dims, least) for name, least in _SIZES}
     channels, groups = x.shape[-dims - 1], link.groups
@@ -112,10 +114,11 @@ def biased(norm: Norm, bias: Tensor | None) -> Norm:
     """The normalisation of a convolution that lacks its bias. In training the batch's mean is short of it alone."""
     if bias is None:
         return norm
+    bias = bias.to(wide(bias))
     shift = bias * 0
     if not norm.training:
         assert norm.running_var is not None
-        scale = torch.rsqrt(norm.running_var + norm.eps)
+        scale = torch.rsqrt(norm.running_var.to(wide(bias)) + norm.eps)
         shift = bias * (scale if norm.weight is None else scale * norm.weight)
     return norm._replace(bias=shift if norm.bias is None else norm.bias + shift)
 

@@ -77,8 +77,10 @@ conv_transpose3d_bn_act = _operator(3)
 
 
 def _reference(dims: int) -> Callable[..., Tensor]:
+    name = f"conv_transpose{dims}d_bn_act"
+
     def reference(x: Tensor, weight: Tensor, bias: Tensor | None = None, **options: Any) -> Tensor:
-        batch, layer = layers.checked(f"conv_transpose{dims}d_bn_act", x, ConvTransposeLink(weight, bias, **options))
+        batch, layer = layers.checked(name, x, ConvTransposeLink(weight, bias, **options))
         y = layers.reference(batch, layer)
         return y if x.ndim == batch.ndim else y[0]
 
@@ -113,7 +115,7 @@ def _sample(name: str, shape: tuple[int, ...], weight: tuple[int, ...], bias: bo
     return Sample(name, _draw(shape, weight, bias, norm, **options), options)
 
 
-_STILL = {"running_mean": torch.tensor([0.1, -0.2]), "running_var": torch.tensor([1.5, 0.8])}
+_STILL = {"running_mean": torch.tensor([0.1, -0.2, 0.3]), "running_var": torch.tensor([1.5, 0.8, 1.2])}
 _SAMPLES = {
     1: (
         _sample("relu", (3, 2, 4), (2, 3, 4), norm=True, training=True, stride=2, padding=1),
@@ -123,8 +125,8 @@ _SAMPLES = {
         _sample("relu", (2, 3, 2, 3), (3, 3, 4, 4), norm=True, training=True, stride=2, padding=1),
         _sample("tanh, bias, no norm", (2, 3, 3, 2), (3, 3, 4, 4), bias=True, stride=2, padding=1, act="tanh"),
         _sample("leaky_relu, bias, training", (4, 3, 1, 1), (3, 3, 2, 3), bias=True, norm=True, training=True, act="leaky_relu"),
-        _sample("elu, evaluation", (2, 3, 2, 2), (3, 2, 3, 3), bias=True, norm=True, stride=2, output_padding=1, act="elu", **_STILL),
-        _sample("linear, groups, dilation", (2, 4, 2, 3), (4, 2, 2, 2), stride=(1, 2), groups=2, dilation=2, act=None),
+        _sample("elu, evaluation", (2, 2, 2, 2), (2, 3, 3, 3), bias=True, norm=True, stride=2, output_padding=1, act="elu", **_STILL),
+        _sample("linear, groups, dilation", (2, 4, 2, 3), (4, 2, 2, 2), bias=True, stride=(1, 2), groups=2, dilation=2, act=None),
         _sample("sigmoid, rows", (2, 3, 2, 2), (3, 3, 1, 5), norm=True, training=True, padding=(0, 1), stride=3, act="sigmoid"),
     ),
     3: (
@@ -141,7 +143,7 @@ def _neighbour(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _bytes(x: Tensor, weight: Tensor, **options: Any) -> int:
     """x, weight and the raw result once; the normalised one read and written."""
-    layer = layers.checked("conv_transpose_chain", x, ConvTransposeLink(weight, **{k: v for k, v in options.items() if k != "impl"}))[1]
+    layer = layers.checked(layers.CHAIN, x, ConvTransposeLink(weight, **{k: v for k, v in options.items() if k != "impl"}))[1]
     result = torch.Size(layer.shape(x)).numel() * x.element_size()
     return x.nbytes + weight.nbytes + result * (3 if layer.norm is not None and layer.norm.training else 1)
 
