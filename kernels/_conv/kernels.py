@@ -128,13 +128,12 @@ def gemm_kernel(  # type: ignore[no-untyped-def]
         )  # fmt: skip
         sums = tl.dot(x, w, sums, input_precision=PRECISION)
     # Zeros that stand for what lies beyond a border have met an infinite weight: the tile is done again, tap by tap.
-    if tl.max(tl.max((sums - sums != 0.0).to(tl.int32), 1), 0) > 0:
+    if tl.max(tl.reshape((sums - sums != 0.0).to(tl.int32), [BM * BN]), 0) > 0:
         sums = tl.zeros([BM, BN], tl.float32)
-        again = (K[0] * K[1] * K[2] if FLAT else count) * (BK // 16)
-        for at in tl.range(again, num_stages=1):
+        for at in range((K[0] * K[1] * K[2] if FLAT else count) * (BK // 16)):
             x, w, there = operands(
-                x_ptr, w_ptr, part * again + at, base, i0, i1, i2, k0, k1, k2, taps1, taps2, col, x0, x1, x2, channels, columns,
-                K, S, UP, False, BK, 16,
+                x_ptr, w_ptr, part * count * (BK // 16) + at, base, i0, i1, i2, k0, k1, k2, taps1, taps2, col, x0, x1, x2,
+                channels, columns, K, S, UP, False, BK, 16,
             )  # fmt: skip
             sums += tl.where(there, tl.dot(x, w, input_precision=PRECISION), 0.0)
     y = sums.to(y_ptr.dtype.element_ty)
