@@ -49,12 +49,12 @@ def ahead() -> tuple[Ahead, ...]:
         _gemm("fp32", (128, 64, 32), 192, 65568),
         _gemm("bf16", (64, 64, 64), 192, 49184, warps=4, **_FIRST),
         _gemm("bf16", (128, 128, 64), 224, 98336, **ordinary),
-        _gemm("bf16", (128, 64, 64), 192, 65536, few="channels", FLAT=True, **ordinary),
+        _gemm("bf16", (64, 64, 64), 208, 32800, warps=4, few="channels", FLAT=True, **ordinary),
         _variant(
-            kernels.patch_kernel, "bf16", (128, 16, 64), 192, 18464, warps=4, stages=1, few="columns", STATISTICS=False, **_LAYER
+            kernels.patch_kernel, "bf16", (128, 16, 64), 255, 18464, warps=4, stages=1, few="columns", STATISTICS=False, **_LAYER
         ),
-        _variant(kernels.weight_kernel, "bf16", (128, 128, 64), 192, 98336, FLAT=False, **_LAYER),
-        _variant(kernels.weight_kernel, "fp32", (64, 64, 32), 192, 49184, FLAT=False, **_LAYER),
+        _variant(kernels.weight_kernel, "bf16", (128, 128, 64), 192, 65568, stages=2, FLAT=False, **_LAYER),
+        _variant(kernels.weight_kernel, "fp32", (64, 64, 32), 192, 49184, stages=2, FLAT=False, **_LAYER),
         Ahead(
             kernels.add_kernel, {"parts_ptr": "*fp32", "out_ptr": "*bf16", "size": "i32:16", "parts": "i32"},
             {"WIDE": False, "BLOCK": 1024}, registers=64, shared=4096,

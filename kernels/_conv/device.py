@@ -109,7 +109,7 @@ def plan(x: Tensor, w: Tensor, geometry: Geometry) -> Plan:
     if together:
         found = sizes.patch(phases * columns, channels, x)
     else:
-        found = sizes.gemm(rows * phases, columns, channels * max(taps) if flat else channels, x)
+        found = sizes.gemm(rows * phases, columns, channels * max(taps) if flat else channels, flat, x)
     return Plan(large, shape, -(-rows // found.rows), taps, together, flat, found)
 
 
@@ -174,7 +174,7 @@ def correlate(g: Tensor, w: Tensor, geometry: Geometry, size: Sequence[int]) -> 
     out = channels_last((batch, columns, *size), g)
     shape, taps, flat = _shape(geometry.stride, geometry, kernel), math.prod(kernel), channels <= sizes.FEW
     rows = batch * math.prod(size)
-    found = sizes.gemm(rows, columns, taps * channels if flat else channels, g)
+    found = sizes.gemm(rows, columns, taps * channels if flat else channels, flat, g)
     tiles, across = -(-rows // found.rows), -(-columns // found.cols)
     steps = _steps(taps, channels, found.chunk, flat)
     parts, count = (1, steps) if flat else sizes.parts(tiles * across, steps, g)

@@ -24,8 +24,8 @@ class Sizes(NamedTuple):
 
 SMALL = Sizes(32, 32, 32, 4, 1, "ieee")  # of the interpreter, whose time goes by the operation
 
-# Rows, columns and warps, best first. Compiled for sm_80, sm_90, sm_100 and gfx942 they do not spill, but the first does in float32
-# and on gfx942; so do 128 x 128 with four warps, and 256 columns.
+# Rows, columns and warps, best first. Triton 3.6 and 3.9 compile them for sm_80, sm_90, sm_100 and gfx942 without a spill, save the
+# first in float32 and on gfx942; 128 x 128 with four warps spills, and so do 256 columns.
 _TILES = ((128, 128, 8), (128, 64, 8), (64, 64, 4))
 
 
@@ -55,16 +55,16 @@ def _most_columns(like: Tensor) -> int:
     return 64 if like.dtype == torch.float32 or torch.version.hip else 128
 
 
-def gemm(rows: int, columns: int, depth: int, like: Tensor) -> Sizes:
+def gemm(rows: int, columns: int, depth: int, flat: bool, like: Tensor) -> Sizes:
     """Of `gemm_kernel` where the products of one tap, or in a flat sum of all, are (rows, depth) x (depth, columns): the first
-    tiles that fill the machine."""
+    tiles that fill the machine, in a flat sum the smallest, since its masks take registers."""
     if _triton.INTERPRETED:
         return SMALL
     wide = like.dtype == torch.float32
     cols = _power(columns, 16, _most_columns(like))
     fitting = [tile for tile in _TILES if tile[1] <= max(cols, 64)]
     filling = (tile for tile in fitting if -(-rows // tile[0]) * -(-columns // tile[1]) >= programs(like))
-    high, across, warps = next(filling, fitting[-1])
+    high, across, warps = _TILES[-1] if flat else next(filling, fitting[-1])
     return Sizes(high, min(cols, across), _power(depth, 16, 32 if wide else 64), warps, 3, precision(like))
 
 
@@ -82,7 +82,7 @@ def weight(rows: int, columns: int, like: Tensor) -> Sizes:
         return SMALL
     wide = like.dtype == torch.float32
     rows, cols = _power(rows, 64, 64 if wide else 128), _power(columns, 16, _most_columns(like))
-    return Sizes(rows, cols, 32 if wide else 64, 8, 3, precision(like))
+    return Sizes(rows, cols, 32 if wide else 64, 8, 2, precision(like))  # three stages of 64 spill on sm_80
 
 
 def parts(tiles: int, steps: int, like: Tensor) -> tuple[int, int]:
