@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from gancore.kernels import _arguments, _check, _conv, _dispatch
+from gancore.kernels import _arguments, _check, _conv, _dispatch, _layout
 from gancore.kernels._activations import ACTS
 from gancore.kernels._conv import Geometry
 from gancore.kernels._ranges import ranged
@@ -81,7 +81,7 @@ def _operator(dims: int) -> Callable[..., Tensor]:
             y = act_reference(_convolved(batch, w, b, geometry), None, 1, act, slope, gain, clamp)
         elif body == "triton":
             y = _conv.correlate(batch, w, geometry, geometry.small(batch.shape[2:], w.shape[2:]))
-            y = bias_act(y, b, 1, act, slope, gain, clamp, impl=body)
+            y = bias_act(y, b, 1, act, slope, gain, clamp, impl=body).contiguous(memory_format=_layout.format_of(batch))
         else:
             # The library adds a bias for nothing.
             y = bias_act(_convolved(batch, w, b, geometry), None, 1, act, slope, gain, clamp, impl=body)
@@ -133,7 +133,7 @@ _SAMPLES = {
         _sample("silu, groups, gain", (2, 4, 5, 4), (4, 2, 3, 2), groups=2, act="silu", gain=2**0.5),
         _sample("tanh, dilation, no bias", (2, 3, 6, 5), (3, 3, 2, 3), False, dilation=2, act="tanh"),
     ),
-    3: (_sample("elu", (1, 2, 4, 3, 4), (3, 2, 2, 3, 2), stride=(2, 1, 2), act="elu"),),
+    3: (_sample("elu", (2, 2, 4, 3, 4), (3, 2, 2, 3, 2), stride=(2, 1, 2), act="elu"),),
 }
 
 

@@ -130,15 +130,17 @@ def _grad2(
     a: Tensor, p: Tensor, q: Tensor, g: Tensor, x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, var: Tensor,
     training: bool, eps: float, act: str, slope: float, group: str, impl: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """The derivatives of <a, dx> + <p, dw> + <q, db> by g, x, w and b. Plain PyTorch: this order is asked for by few, and rarely."""
-    kind = wide(x)
+    """The derivatives of <a, dx> + <p, dw> + <q, db> by g, x, w and b. Plain PyTorch: few ask for this order, and rarely."""
+    kind, like = wide(x), (g, x)
 
     def along(v: Tensor) -> Tensor:
         return _layout.along(v.to(kind), x.ndim, 1)
 
     dims = [d for d in range(x.ndim) if d != 1]
     by, r = coefficients(weight, bias, mean, var, eps, kind), torch.rsqrt(var.to(kind) + eps)
-    count = across.add(x.new_full((1,), x.numel() // max(x.shape[1], 1), dtype=kind), group).clamp_min(1) if training else None
+    count = x.new_full((1,), x.numel() // max(x.shape[1], 1), dtype=kind)
+    if training:
+        count = across.add(count, group).clamp_min(1)
 
     def means(*ts: Tensor) -> list[Tensor]:
         """Of each over its channels, over all ranks."""
@@ -164,7 +166,8 @@ def _grad2(
         all_own = across.add(own.clone(), group) if group else own
         toward = toward - mean_t - h * mean_th - h * along(by[1] * all_own / count)
     found = _first(pull, u, form), toward * along(r), (bent * h).sum(dims) + r * own, bent.sum(dims)
-    return found[0].to(g.dtype), found[1].to(x.dtype), found[2], found[3]
+    laid = (_layout.matching(t.to(of.dtype), torch.empty_like(of)) for t, of in zip(found, like, strict=False))
+    return *laid, found[2], found[3]
 
 
 def _first(g: Tensor, u: Tensor, form: Form) -> Tensor:

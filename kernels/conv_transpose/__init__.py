@@ -2,15 +2,16 @@
 
     y = act(batch_norm(conv_transpose(x, w) + b))
 
-A convolution's bias moves each channel's mean and nothing else: in training it cancels (its derivative is 0), in evaluation it joins
-the shift of the normalisation, and without normalisation it is added in the activation's pass. So no pass is spent on it.
+A convolution's bias moves each channel's mean and nothing else: in training it cancels (its derivative is 0), in evaluation it
+joins the shift of the normalisation, and without normalisation it is added in the activation's pass. So no pass is spent on it.
 
 On a GPU the convolution is the phase kernel of `_conv`, whose tiles give the statistics as they are written; on a CPU it is the
-library's. `batch_norm_act` states the maths of what follows. `chain.py` says how layers that follow one another keep one tensor each.
+library's. `batch_norm_act` states the maths of what follows, `chain.py` how layers that follow one another keep one tensor each.
 """
 
 from gancore.kernels.conv_transpose.chain import ConvTransposeLink, conv_transpose_chain
-from gancore.kernels.conv_transpose.public import SPECS, conv_transpose1d_bn_act, conv_transpose2d_bn_act, conv_transpose3d_bn_act
+from gancore.kernels.conv_transpose.public import SPECS as SPECS
+from gancore.kernels.conv_transpose.public import conv_transpose1d_bn_act, conv_transpose2d_bn_act, conv_transpose3d_bn_act
 
 __all__ = [
     "ConvTransposeLink", "conv_transpose1d_bn_act", "conv_transpose2d_bn_act", "conv_transpose3d_bn_act", "conv_transpose_chain",

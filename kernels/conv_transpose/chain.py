@@ -174,6 +174,7 @@ def conv_transpose_chain(x: Tensor, links: Sequence[ConvTransposeLink], *, impl:
         raise ValueError(f"{op}: links got none, wants at least one")
     pending: Pending | None = None
     single = x.ndim == links[0].weight.ndim - 1
+    kept, body = _layout.format_of(x), ""
     for link in links:
         x, layer = layers.checked(op, x if pending is None else pending.raw, link)
         body = _dispatch.choose(SPECS[layer.dims - 1], impl, x, lambda layer=layer, x=x: layers.shape_class(layer, x))
@@ -186,6 +187,7 @@ def conv_transpose_chain(x: Tensor, links: Sequence[ConvTransposeLink], *, impl:
         x, pending = _step(x, pending, layer, body)
     if pending is not None:
         x = operators.value(*pending[:5], *pending.form)
+    x = x.contiguous(memory_format=kept) if body == "triton" else x
     return x[0] if single else x
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gancore.kernels import _arguments, _check, _conv, _dispatch
+from gancore.kernels import _arguments, _conv, _dispatch
 from gancore.kernels._activations import ACTS
 from gancore.kernels._conv import Geometry
 from gancore.kernels.batch_norm_act import public as norms
@@ -67,34 +67,34 @@ def checked(op: str, x: Tensor, link: ConvTransposeLink) -> tuple[Tensor, Layer]
     """x (N, C, ...) in the type that it is computed in, and the layer. Raises in the name of `op`."""
     dims = link.weight.ndim - 2 if op == CHAIN else _arguments.dims_of(op)
     x, weight, bias = _arguments.tensors(op, dims, x, link.weight, link.bias)
+    batch = x if x.ndim == dims + 2 else x[None]
+    groups = _arguments.groups(op, link.groups, x=batch.shape[1])
+    if weight.shape[0] != batch.shape[1]:
+        raise ValueError(f"{op}: weight got {weight.shape[0]} input channels, wants {batch.shape[1]}, as x has")
+    channels = weight.shape[1] * groups
+    _arguments.per_channel(op, "bias", bias, channels)
+    norm = norms.checked(op, channels, x, _norm(link), ("bn_weight", "bn_bias"))
+    normalises = norm.training or norm.running_mean is not None
+    layer = Layer(weight, bias, _geometry(op, dims, link), norm if normalises else None, *_arguments.activation(op, link.act, link.slope))
+    shape = layer.shape(batch)
+    if min(shape[2:]) < 1:
+        raise ValueError(f"{op}: x got sizes {tuple(batch.shape[2:])}, wants some of which a result of at least 1 is made, not {shape[2:]}")
+    norms.enough(op, shape, norm)
+    return batch, layer
+
+
+def _norm(link: ConvTransposeLink) -> Norm:
+    means = link.running_mean, link.running_var
+    counted = link.num_batches_tracked, link.training, link.momentum, link.eps
+    return Norm(*means, link.bn_weight, link.bn_bias, *counted, link.process_group)
+
+
+def _geometry(op: str, dims: int, link: ConvTransposeLink) -> Geometry:
     fields = {name: _arguments.sizes(op, name, getattr(link, name), dims, least) for name, least in _SIZES}
-    channels, groups = x.shape[-dims - 1], link.groups
-    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1 or channels % groups:
-        raise ValueError(f"{op}: groups got {groups!r}, wants a divisor of the {channels} channels of x")
-    if weight.shape[0] != channels:
-        raise ValueError(f"{op}: weight got {weight.shape[0]} input channels, wants {channels}, as x has")
     for more, stride, dilation in zip(fields["output_padding"], fields["stride"], fields["dilation"], strict=True):
         if more >= max(stride, dilation):
             raise ValueError(f"{op}: output_padding got {link.output_padding!r}, wants less than stride or dilation")
-    if bias is not None and bias.shape != (weight.shape[1] * groups,):
-        raise ValueError(f"{op}: bias got shape {tuple(bias.shape)}, wants ({weight.shape[1] * groups},), one for each output channel")
-    act = link.act or "linear"
-    _check.one_of(op, "act", act, tuple(ACTS))
-    norm = norms.checked(
-        op, weight.shape[1] * groups, x, link.running_mean, link.running_var, link.bn_weight, link.bn_bias, link.num_batches_tracked,
-        link.training, link.momentum, link.eps, link.process_group, ("bn_weight", "bn_bias"),
-    )  # fmt: skip
-    geometry = Geometry(**fields, groups=groups)
-    slope = _check.number(op, "slope", link.slope)
-    normalises = norm.training or norm.running_mean is not None
-    layer = Layer(weight, bias, geometry, norm if normalises else None, act, slope)
-    batch = x if x.ndim == dims + 2 else x[None]
-    shape = layer.shape(batch)
-    if min(shape[2:]) < 1:
-        raise ValueError(f"{op}: x got sizes {tuple(x.shape[-dims:])}, of which these arguments make {shape[2:]}; wants a result of at least 1")
-    if norm.training:
-        norms.enough(op, shape, norm)
-    return batch, layer
+    return Geometry(**fields, groups=link.groups)
 
 
 _SIZES = (("stride", 1), ("padding", 0), ("output_padding", 0), ("dilation", 1))
@@ -135,7 +135,7 @@ def run(x: Tensor, layer: Layer, impl: str) -> Tensor:
     norm = layer.norm
     if norm is None:
         return finished(convolved(x, layer, impl)[0], layer, impl)
-    statistics = norm.training and impl == "triton" and not norm.group
+    statistics = norm.training and impl == "triton" and not norm.group and x.numel() > 0
     y, mean, var = convolved(x, layer, impl, statistics)
     known = None if mean is None or var is None else (mean, var)
     return norms.normalised(y, biased(norm, layer.bias), layer.act, layer.slope, impl, known, layer.bias)

@@ -1,28 +1,28 @@
 """The public functions and their rows for tests and benchmarks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
-from gancore.kernels import _dispatch
-from gancore.kernels._activations import ACTS
+from gancore.kernels import _activations, _dispatch
 from gancore.kernels._conv.ahead import ahead
 from gancore.kernels._ranges import ranged
 from gancore.kernels._spec import HALF, Bad, Bench, Sample, Spec
+from gancore.kernels.batch_norm_act.public import across_ranks
 from gancore.kernels.conv_transpose import layer as layers
 from gancore.kernels.conv_transpose.layer import ConvTransposeLink
 
 _DOC = """act(batch_norm(conv_transpose{dims}d(x, weight, bias))), twice differentiable in x and all parameters.
 
-    x: (N, C, {sizes}) or (C, {sizes}), any layout, channels_last the fastest; float32, bfloat16, float16 or float64. weight:
-    (C, K / groups, {kernel}). bias, running_mean, running_var, bn_weight, bn_bias: (K,). stride, padding, output_padding, groups,
-    dilation: as of torch.nn.functional.conv_transpose{dims}d. Running statistics are updated in place as nn.BatchNorm does (unbiased
-    variance; num_batches_tracked is counted where given; momentum None is the cumulative average, which needs it). With training
-    False and no running statistics there is no normalisation, and bn_weight and bn_bias must be None. act: "linear" or None, "relu",
-    "leaky_relu" (with `slope`), "elu", "silu", "tanh", "sigmoid", "softplus". process_group: a ProcessGroup or its name; statistics
-    are then those of all its ranks, as nn.SyncBatchNorm's, and the second derivative is exact too.
+    x: (N, C, {sizes}) or (C, {sizes}), any layout, channels_last the fastest; float32, bfloat16, float16 or float64.
+    weight: (C, K / groups, {kernel}). bias, running_mean, running_var, bn_weight, bn_bias: (K,). stride, padding, output_padding,
+    groups, dilation: as of torch.nn.functional.conv_transpose{dims}d. Running statistics are updated in place as nn.BatchNorm
+    does (unbiased variance; num_batches_tracked is counted where given; momentum None is the cumulative average, which needs it).
+    With training False and no running statistics there is no normalisation, and bn_weight and bn_bias must be None. act: "linear"
+    or None, "relu", "leaky_relu" (with `slope`), "elu", "silu", "tanh", "sigmoid", "softplus". process_group: a ProcessGroup or
+    its name; statistics are then those of all its ranks, as nn.SyncBatchNorm's, and the second derivative is exact too.
 
     Returns (N, K, ...) in x's memory format. Under autocast x, weight and bias are cast and the normalisation stays in float32; else
     the type is what x and weight promote to. A channel's inner values are float32 (float64 for float64).
@@ -30,21 +30,19 @@ _DOC = """act(batch_norm(conv_transpose{dims}d(x, weight, bias))), twice differe
     impl: "auto" takes the body that was measured fastest; "triton" (no float64), "native" and "reference" are used or refused.
     Third derivatives are left to "reference".
 
-    Raises ValueError for what does not fit, one value a channel in training among it; TypeError for a wrong type; RuntimeError where
-    an explicit impl cannot run. Dumoulin and Visin 2016, arXiv:1603.07285, chapter 4; Ioffe and Szegedy 2015, arXiv:1502.03167.
+    Raises ValueError for what does not fit, one value a channel in training among it; TypeError for a wrong type; RuntimeError
+    where an explicit impl cannot run. Dumoulin and Visin 2016, arXiv:1603.07285, chapter 4; Ioffe and Szegedy 2015,
+    arXiv:1502.03167.
     """
 
 
 def _call(op: str, x: Tensor, link: ConvTransposeLink, impl: str) -> Tensor:
     batch, layer = layers.checked(op, x, link)
-    group = layer.norm is not None and layer.norm.group
-    if group and impl == "reference":
-        raise RuntimeError(f"{op}: impl='reference' cannot run here: PyTorch has no second derivative across ranks")
-    spec = SPECS[layer.dims - 1]
-    body = _dispatch.choose(spec, impl, batch, lambda: layers.shape_class(layer, batch))
-    if group and body == "reference":
-        body = "triton" if batch.device.type == "cuda" else "native"
+    body = _dispatch.choose(SPECS[layer.dims - 1], impl, batch, lambda: layers.shape_class(layer, batch))
+    if layer.norm is not None and layer.norm.group:
+        body = across_ranks(op, body, impl, batch)
     y = layers.reference(batch, layer) if body == "reference" else layers.run(batch, layer, body)
+    y = y.contiguous(memory_format=_layout.format_of(batch)) if body == "triton" else y
     return y if x.ndim == batch.ndim else y[0]
 
 
@@ -96,9 +94,7 @@ def _draw(shape: tuple[int, ...], weight: tuple[int, ...], bias: bool = False, n
     def draw(generator: Generator) -> dict[str, Tensor]:
         channels = weight[1] * options.get("groups", 1)
         while True:
-            def random(*size: int) -> Tensor:
-                return torch.randn(size, generator=generator, dtype=torch.float64)
-
+            random = lambda *size: torch.randn(size, generator=generator, dtype=torch.float64)
             tensors = {"x": random(*shape), "weight": random(*weight)}
             if bias:
                 tensors["bias"] = random(channels)
@@ -111,8 +107,8 @@ def _draw(shape: tuple[int, ...], weight: tuple[int, ...], bias: bool = False, n
     return draw
 
 
-def _sample(name: str, shape: tuple[int, ...], weight: tuple[int, ...], bias: bool = False, norm: bool = False, **options: Any) -> Sample:
-    return Sample(name, _draw(shape, weight, bias, norm, **options), options)
+def _sample(name: str, shape: tuple[int, ...], weight: tuple[int, ...], **how: Any) -> Sample:
+    return Sample(name, _draw(shape, weight, **how), {k: v for k, v in how.items() if k not in ("bias", "norm")})
 
 
 _STILL = {"running_mean": torch.tensor([0.1, -0.2, 0.3]), "running_var": torch.tensor([1.5, 0.8, 1.2])}
@@ -134,11 +130,6 @@ _SAMPLES = {
         _sample("tanh, bias", (1, 2, 2, 2, 2), (2, 3, 2, 2, 2), bias=True, act="tanh"),
     ),
 }  # fmt: skip
-
-
-def _neighbour(options: Mapping[str, Any]) -> dict[str, Any]:
-    names = list(ACTS)
-    return {**options, "act": names[(names.index(options.get("act", "relu") or "linear") + 1) % len(names)]}
 
 
 def _bytes(x: Tensor, weight: Tensor, **options: Any) -> int:
@@ -171,15 +162,16 @@ _LAYERS = ((16, 512, 4), (16, 256, 8), (16, 128, 16), (64, 128, 16))
 def _bench(dims: int) -> tuple[Bench, ...]:
     if dims != 2:
         return ()
-    rows = {}
+    rows: dict[str, Bench] = {}
     for n, channels, side in _LAYERS:
         options = {"stride": 2, "padding": 1, "training": True}
 
         def draw(generator: Generator, n: int = n, channels: int = channels, side: int = side) -> dict[str, Tensor]:
             x = torch.randn(n, channels, side, side, generator=generator)
             half = channels // 2
-            found = {"x": x.to(memory_format=torch.channels_last), "weight": torch.randn(channels, half, 4, 4, generator=generator) / 50}
-            return found | {"bn_weight": torch.ones(half), "bn_bias": torch.zeros(half)}
+            weight = torch.randn(channels, half, 4, 4, generator=generator) / 50
+            norm = {"bn_weight": torch.ones(half), "bn_bias": torch.zeros(half)}
+            return {"x": x.to(memory_format=torch.channels_last), "weight": weight, **norm}
 
         name = f"norm/{_dispatch.size_class(n * channels * 2 * side * side)}"
         rows.setdefault(name, Bench(name, draw, options))
@@ -193,7 +185,7 @@ SPECS = tuple(
         reference=_reference(dims),
         samples=_SAMPLES[dims],
         dtypes={"triton": (torch.float32, *HALF), "native": (torch.float32, torch.float64, *HALF)},
-        neighbour=_neighbour,
+        neighbour=_activations.neighbour,
         bytes_moved=_bytes,
         weight_op="gancore::conv_weight_gradient",
         library=True,
