@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from gancore.kernels import _activations, _dispatch
+from gancore.kernels import _activations, _dispatch, _layout
 from gancore.kernels._conv.ahead import ahead
 from gancore.kernels._ranges import ranged
 from gancore.kernels._spec import HALF, Bad, Bench, Sample, Spec
@@ -38,9 +38,11 @@ _DOC = """act(batch_norm(conv_transpose{dims}d(x, weight, bias))), twice differe
 
 def _call(op: str, x: Tensor, link: ConvTransposeLink, impl: str) -> Tensor:
     batch, layer = layers.checked(op, x, link)
-    body = _dispatch.choose(SPECS[layer.dims - 1], impl, batch, lambda: layers.shape_class(layer, batch))
+    spec = SPECS[layer.dims - 1]
     if layer.norm is not None and layer.norm.group:
-        body = across_ranks(op, body, impl, batch)
+        body = across_ranks(spec, impl, batch)
+    else:
+        body = _dispatch.choose(spec, impl, batch, lambda: layers.shape_class(layer, batch))
     y = layers.reference(batch, layer) if body == "reference" else layers.run(batch, layer, body)
     y = y.contiguous(memory_format=_layout.format_of(batch)) if body == "triton" else y
     return y if x.ndim == batch.ndim else y[0]
