@@ -8,23 +8,19 @@
 In a row all bodies take turns in one process. A row whose bodies disagree with float64 is refused before it is timed.
 """
 
-import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from gancore import environment
-from gancore.benchmarks import cases, peak, peers, timing
+from gancore.benchmarks import cases, files, peak, peers, timing
 from gancore.benchmarks.cases import Case, Refused
 from gancore.benchmarks.suite import Asked, Table
-from gancore.core import DataError, GancoreError, UsageError
+from gancore.core import GancoreError, UsageError
 
-ROOT = Path(__file__).resolve().parent.parent
 PLOT = "docs/mmd-{device}.png"
 
 # A peer that would need more at a size is left out there.
@@ -126,26 +122,8 @@ def compare(
     case: Case, names: list[str], seconds: float, left_out: dict[str, str], rounds: tuple[int, int] = (5, 100)
 ) -> dict[str, dict[str, Any]]:
     """Times and errors of each body. A peer that stops with an error goes to left_out. Raises Refused."""
-    runs, errors = {}, {}
-    for name in names:
-        try:
-            run = cases.body(case, name)
-            start = time.perf_counter()
-            found = run()
-            first = time.perf_counter() - start
-        except Exception as error:
-            if name == "ours":
-                raise
-            left_out[name] = f"stopped with {type(error).__name__}: {(str(error).strip().splitlines() or ['nothing said'])[0]}"
-            continue
-        errors[name] = cases.check(case, name, found)
-        del found
-        # Seconds of a slow eager body are as warm as they get; those of a compiled one were spent on compiling.
-        if first < 1 or name.endswith("-compiled"):
-            run()
-        runs[name] = run
-    times = timing.alternate(runs, "ours", seconds, rounds)
-    return {name: {**times[name], **errors[name]} for name in runs}
+    check = lambda name, found: cases.check(case, name, found)
+    return timing.compare(names, lambda name: cases.body(case, name), check, seconds, left_out, rounds)
 
 
 def _single(case: Case, name: str) -> dict[str, Any]:
@@ -194,39 +172,13 @@ def too_much(last: dict[str, Any] | None) -> str | None:
 
 
 def path_of(device: str) -> Path:
-    """The result file of this kind of device: in a checkout the committed one, elsewhere in the working folder."""
-    return (ROOT / "benchmarks/results" if (ROOT / "pyproject.toml").is_file() else Path()) / f"mmd-{device}.json"
+    """The result file of this kind of device."""
+    return files.path_of("mmd", device)
 
 
 def load(path: Path) -> dict[str, Any]:
     """A result file. Raises DataError where there is none or it is not one."""
-    try:
-        found: dict[str, Any] = json.loads(path.read_text())
-        if not isinstance(found["rows"], list):
-            raise ValueError("no rows")
-    except FileNotFoundError as error:
-        raise DataError(f"there is no {path}: measure it with gancore bench mmd") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no result of gancore bench mmd: {error}") from error
-    return found
-
-
-def about(device: torch.device) -> dict[str, Any]:
-    """Device, threads, versions and commit of a measurement."""
-    versions = environment.versions()
-    for package in ("pykeops", "torch-fidelity"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "absent"
-    return {
-        "device": environment.describe(device),
-        "cpu": environment.describe(torch.device("cpu")).rpartition(",")[0],
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "versions": versions,
-        "commit": environment.commit(),
-    }
+    return files.load("mmd", path)
 
 
 def draw(result: dict[str, Any], path: Path) -> bool:
@@ -268,24 +220,14 @@ def bench(asked: Asked, say: Callable[[str], None] = print) -> Table:
     device = environment.pick_device("auto")
     own = path_of(device.type)
     path = asked.out or (None if asked.quick else own)
-    result = load(asked.out or own) if asked.table else _measured(asked, device, path, say)
+    if asked.table:
+        result = load(asked.out or own)
+    else:
+        head = lambda: {**files.about(device, ("pykeops", "torch-fidelity")), "quick": asked.quick}
+        one = lambda name: measure(name, device.type, asked.quick, say)
+        result = files.measured("mmd", path, list(ROWS), list(asked.rows or ROWS), one, head)
     if path == own:
-        draw(result, ROOT / PLOT.format(device=device.type) if own.is_relative_to(ROOT) else own.with_suffix(".png"))
-    refused = [row["refused"] for row in result["rows"] if "refused" in row]
-    if refused and not asked.table:
-        raise GancoreError(f"refused: {refused[0]}" + (f", and {len(refused) - 1} more" if refused[1:] else ""))
+        draw(result, files.ROOT / PLOT.format(device=device.type) if own.is_relative_to(files.ROOT) else own.with_suffix(".png"))
+    if not asked.table:
+        files.refuse([row["refused"] for row in result["rows"] if "refused" in row])
     return HEADINGS, lines(result)
-
-
-def _measured(asked: Asked, device: torch.device, path: Path | None, say: Callable[[str], None]) -> dict[str, Any]:
-    """The result, written after each row: what was measured is kept when a later row is interrupted."""
-    old = load(path)["rows"] if asked.rows and path and path.exists() else []
-    found = {row["row"]: row for row in old}
-    result: dict[str, Any] = {}
-    for name in asked.rows or ROWS:
-        found[name] = measure(name, device.type, asked.quick, say)
-        result = {**about(device), "quick": asked.quick, "rows": [found[r] for r in ROWS if r in found]}
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(result, indent=1) + "\n")
-    return result

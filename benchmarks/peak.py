@@ -28,19 +28,25 @@ def measured(case: Case, name: str, limit: float = 600.0, check: bool = False) -
 
     check: also its errors, and Refused where they are too large.
     """
-    words = [sys.executable, "-m", "gancore.benchmarks.peak", json.dumps(asdict(case)), name, *(["check"] if check else [])]
+    found = child("gancore.benchmarks.peak", [json.dumps(asdict(case)), name, *(["check"] if check else [])], limit)
+    return None if found is None else answer(found)
+
+
+def child(module: str, words: list[str], limit: float = 600.0) -> dict[str, Any] | None:
+    """What `python -m module words` prints in its last line; None if it failed or outran limit."""
     # The child has to find this gancore, and use as many threads.
     root = str(Path(cases.__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, (root if (Path(root) / "gancore").is_dir() else "", os.environ.get("PYTHONPATH", ""))))
-    threads = str(torch.get_num_threads())
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": threads}
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, "-m", module, *words]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=limit, env=environment, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, env=environment, check=False)
     except subprocess.TimeoutExpired:
         return None
     if done.returncode:
         return None
-    return answer(json.loads(done.stdout.splitlines()[-1]))
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def answer(found: dict[str, Any]) -> dict[str, float]:
@@ -58,13 +64,13 @@ def measure(case: Case, name: str, check: bool = False) -> dict[str, float]:
     run = cases.body(case, name)
     if name.endswith("-compiled"):
         run()
-    before = _before()
+    before = level()
     start = time.perf_counter()
     kept = run()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     seconds = time.perf_counter() - start
-    peak = _after() - before
+    peak = highest() - before
     errors = cases.check(case, name, kept) if check else {}
     return {"mb": round(max(peak, 0) / 1e6, 2), "seconds": float(f"{seconds:.4g}"), **errors}
 
@@ -74,7 +80,8 @@ def known() -> bool:
     return torch.cuda.is_available() or (_STATUS.exists() and "VmHWM" in _STATUS.read_text())
 
 
-def _before() -> int:
+def level() -> int:
+    """Bytes that this process has now, from which on `highest` counts."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
@@ -86,7 +93,8 @@ def _before() -> int:
     return _resident("VmRSS")
 
 
-def _after() -> int:
+def highest() -> int:
+    """The most bytes that it had since `level` was last asked for."""
     return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _resident("VmHWM")
 
 

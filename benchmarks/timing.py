@@ -1,7 +1,8 @@
 """Times of several bodies that do the same work, taken in turns in one process, and what each takes relative to one of them."""
 
+import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median, quantiles
 from typing import Any
 
@@ -30,6 +31,46 @@ def alternate(
         for name in playing if turn % 2 else playing[::-1]:
             times[name].append(once(bodies[name]))
     return {name: summary(spent, times[base]) for name, spent in times.items()}
+
+
+def compare(
+    names: Sequence[str], body: Callable[[str], Callable[[], Any]], check: Callable[[str, Any], dict[str, float]], seconds: float,
+    left_out: dict[str, str], rounds: tuple[int, int], repeats: Callable[[float], int] | None = None,
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """`alternate` of the bodies that `body` makes, warmed up, with what `check` says of each one's result, which may raise.
+
+    A peer of "ours" that stops with an error goes to left_out. repeats: how often a body is called in one turn, from the seconds
+    that "ours" takes.
+    """
+    runs, errors = {}, {}
+    for name in names:
+        try:
+            run = body(name)
+            start = time.perf_counter()
+            found = run()
+            first = time.perf_counter() - start
+        except Exception as error:
+            if name == "ours":
+                raise
+            left_out[name] = f"stopped with {type(error).__name__}: {(str(error).strip().splitlines() or ['nothing said'])[0]}"
+            continue
+        errors[name] = check(name, found)
+        del found
+        # Seconds of a slow eager body are as warm as they get; those of a compiled one were spent on compiling.
+        if first < 1 or name.endswith("-compiled"):
+            run()
+        runs[name] = run
+    number = repeats(once(runs["ours"])) if repeats and "ours" in runs else 1
+    playing = {name: functools.partial(_several, run, number) for name, run in runs.items()} if number > 1 else runs
+    times = alternate(playing, "ours", seconds, rounds)
+    for row in times.values():
+        row |= {"ms": _short(row["ms"] / number), "quartiles": [_short(t / number) for t in row["quartiles"]]}
+    return {name: {**times[name], **errors[name]} for name in runs}
+
+
+def _several(run: Callable[[], Any], number: int) -> None:
+    for _ in range(number):
+        run()
 
 
 def once(body: Callable[[], Any]) -> float:

@@ -41,7 +41,7 @@ def test_without_a_name_it_lists_and_says_which_gancore_it_is():
         (("mdd",), "did you mean mmd"),
         (("mmd", "--row", "none"), "there are powers"),
         (("loop", "--row", "none"), "loop has one row"),
-        (("dispatch", "--row", "none"), "there are bias_act"),
+        (("dispatch", "--row", "none"), "there are batch_norm_act"),
         (("dispatch", "--out", "x.json"), "nowhere else"),
         (("mmd", "--fast"), "No such option"),
     ],
