@@ -5,8 +5,8 @@ With a = act(u) and h = da/du: for every activation but silu h is a function of 
 kept.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +36,12 @@ ACTS = {
     "sigmoid": Act(lambda u, slope: torch.sigmoid(u)),
     "softplus": Act(lambda u, slope: F.softplus(u)),
 }
+
+
+def neighbour(options: Mapping[str, Any]) -> dict[str, Any]:
+    """An operator's options with the next activation, relu's where they name none; for `Spec.neighbour`."""
+    names = list(ACTS)
+    return {**options, "act": names[(names.index(options.get("act", "relu") or "linear") + 1) % len(names)]}
 
 
 @jit

@@ -1,4 +1,4 @@
-"""The arguments that convolutions share: sizes by dimension, types under autocast, an input without a batch."""
+"""The arguments that operators share: activations; of convolutions sizes by dimension, groups, and types under autocast."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +7,20 @@ import torch
 from torch import Tensor
 
 from gancore.kernels import _check
+from gancore.kernels._activations import ACTS
+
+
+def activation(op: str, act: Any, slope: Any) -> tuple[str, float]:
+    """The activation's name, "linear" for None, and its slope."""
+    act = act or "linear"
+    _check.one_of(op, "act", act, tuple(ACTS))
+    return act, _check.number(op, "slope", slope)
+
+
+def range_of(op: str, gain: Any, clamp: Any) -> tuple[float, float | None]:
+    """The factor after an activation, and the bound after that."""
+    factor = 1.0 if gain is None else _check.number(op, "gain", gain)
+    return factor, None if clamp is None else _check.number(op, "clamp", clamp, 0.0)
 
 
 def sizes(op: str, name: str, value: Any, dims: int, least: int) -> tuple[int, ...]:
@@ -19,6 +33,20 @@ def sizes(op: str, name: str, value: Any, dims: int, least: int) -> tuple[int, .
     if len(each) != dims or any(v < least for v in each):
         raise ValueError(f"{op}: {name} got {value!r}, wants {dims} numbers from {least} on, or one")
     return each
+
+
+def groups(op: str, value: Any, **channels: int) -> int:
+    """`value` as it is; it must divide the channels of each."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1 or any(c % value for c in channels.values()):
+        wanted = " and ".join(f"the {c} channels of {name}" for name, c in channels.items())
+        raise ValueError(f"{op}: groups got {value!r}, wants a divisor of {wanted}")
+    return value
+
+
+def per_channel(op: str, name: str, value: Tensor | None, channels: int) -> None:
+    """`value` is None or has one number for each channel of the result."""
+    if value is not None and value.shape != (channels,):
+        raise ValueError(f"{op}: {name} got shape {tuple(value.shape)}, wants ({channels},), one for each channel of the result")
 
 
 def dims_of(op: str) -> int:

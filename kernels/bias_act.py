@@ -17,14 +17,14 @@ piecewise constant that term is zero, and every order of derivative exists; for 
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
 from torch.library import custom_op
 
-from gancore.kernels import _activations, _check, _dispatch, _layout, _native, _triton
+from gancore.kernels import _activations, _arguments, _check, _dispatch, _layout, _native, _triton
 from gancore.kernels._activations import ACTS
 from gancore.kernels._grad import direct, not_offered
 from gancore.kernels._ranges import ranged
@@ -276,12 +276,9 @@ def bias_act(
     RuntimeError where an explicit impl cannot run. After Karras et al. 2019, arXiv:1912.04958, appendix B, who fuse the same
     steps.
     """
-    act = act or "linear"
     _check.floating("bias_act", "x", x)
-    _check.one_of("bias_act", "act", act, tuple(ACTS))
-    slope = _check.number("bias_act", "slope", slope)
-    factor = 1.0 if gain is None else _check.number("bias_act", "gain", gain)
-    bound = None if clamp is None else _check.number("bias_act", "clamp", clamp, 0.0)
+    act, slope = _arguments.activation("bias_act", act, slope)
+    factor, bound = _arguments.range_of("bias_act", gain, clamp)
     if b is not None:
         _check.floating("bias_act", "b", b, x.device)
         if not -x.ndim <= dim < x.ndim:
@@ -331,11 +328,6 @@ def _samples() -> tuple[Sample, ...]:
     )
 
 
-def _neighbour(options: Mapping[str, Any]) -> dict[str, Any]:
-    names = list(ACTS)
-    return {**options, "act": names[(names.index(options["act"]) + 1) % len(names)]}
-
-
 def _ahead() -> tuple[Ahead, ...]:
     pointers = dict.fromkeys(("ref_ptr", "b_ptr", "dy_ptr", "ddx_ptr", "out_ptr"), "*bf16") | {"partial_ptr": "*fp32"}
     numbers = {
@@ -365,7 +357,7 @@ SPEC = Spec(
     reference=reference,
     samples=_samples(),
     dtypes={"triton": (torch.float32, *HALF), "native": (torch.float32, torch.float64, *HALF)},
-    neighbour=_neighbour,
+    neighbour=_activations.neighbour,
     bytes_moved=lambda x, b=None, **options: 2 * x.nbytes + (0 if b is None else b.nbytes),
     fusible=True,
     bad=(

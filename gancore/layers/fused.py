@@ -125,7 +125,8 @@ class _ConvTransposeBNAct(_Fused):
         bare = units.link(self, None, self.act, self.slope)
         if not self.normalised:
             return bare
-        return bare._replace(bn_weight=self.bn_weight, bn_bias=self.bn_bias, **units.statistics(self))
+        norm: dict[str, Any] = {"bn_weight": self.bn_weight, "bn_bias": self.bn_bias, **units.statistics(self)}
+        return bare._replace(**norm)
 
     def forward(self, x: Tensor) -> Tensor:
         return units.transposed(x, [self.link()], self._dims, self.impl)

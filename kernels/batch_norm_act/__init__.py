@@ -22,6 +22,7 @@ Of all ranks of a process group the means are those over all their elements, R i
 this operator's derivative alone: whatever computed them, they carry none.
 """
 
-from gancore.kernels.batch_norm_act.public import SPEC, batch_norm_act
+from gancore.kernels.batch_norm_act.public import SPEC as SPEC
+from gancore.kernels.batch_norm_act.public import batch_norm_act
 
 __all__ = ["batch_norm_act"]

@@ -1,6 +1,7 @@
 """Statistics of several ranks as one: merged means and variances, added sums. Without a group, one rank's own."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,14 +17,14 @@ def name_of(op: str, group: object) -> str:
     return name
 
 
-def _group(name: str) -> object:
+def _group(name: Any) -> Any:
     return torch.distributed.distributed_c10d._resolve_process_group(name)
 
 
 def add(values: Tensor, group: str) -> Tensor:
     """The sum of all ranks' values, the same on each."""
     if group:
-        torch.distributed.all_reduce(values, group=_group(group))  # type: ignore[arg-type]
+        torch.distributed.all_reduce(values, group=_group(group))
     return values
 
 
@@ -42,10 +43,10 @@ def together(parts: Sequence[tuple[Tensor, Tensor, int]]) -> tuple[Tensor, Tenso
 def merge(mean: Tensor, squares: Tensor, count: int, group: str) -> tuple[Tensor, Tensor]:
     """Mean and biased variance (C,) of all ranks' elements from those of this one."""
     if group:
-        size = torch.distributed.get_world_size(_group(group))  # type: ignore[arg-type]
+        size = torch.distributed.get_world_size(_group(group))
         own = torch.cat([mean, squares, mean.new_tensor([count])])
         ranks = own.new_empty(size, len(own))
-        torch.distributed.all_gather_into_tensor(ranks, own, group=_group(group))  # type: ignore[arg-type]
+        torch.distributed.all_gather_into_tensor(ranks, own, group=_group(group))
         channels = len(mean)
         mean, squares, count = together([(r[:channels], r[channels:-1], int(r[-1])) for r in ranks])
     return mean, squares / max(count, 1)

@@ -1,4 +1,4 @@
-"""The four passes over a tensor by Triton; see passes.py for what they give."""
+"""The four passes over a tensor by Triton; passes.py has them for CPUs."""
 
 import math
 
@@ -109,6 +109,7 @@ def _grid(x: Tensor, channels: int, inner: int, add_up: bool) -> tuple[int, int,
 
 
 def moments(x: Tensor, channels: int, inner: int) -> tuple[Tensor, Tensor]:
+    """Each channel's mean, and the sum of squares about it, (C,) in double."""
     rows = x.numel() // channels
     blocks, strips, sizes = _grid(x, channels, inner, True)
     partial = x.new_empty(blocks, 2, channels, dtype=torch.float32)
@@ -132,14 +133,17 @@ def _run(step: str, x: Tensor, g: Tensor, by: Tensor, place: Place, out: Tensor)
 
 
 def apply(x: Tensor, coefficients: Tensor, place: Place, out: Tensor) -> None:
+    """out = act(u)."""
     _run("value", x, x, coefficients, place, out)
 
 
 def sums(g: Tensor, x: Tensor, coefficients: Tensor, place: Place) -> Tensor:
+    """(2, C) in double: of d = g act'(u), and of d e."""
     return _run("sums", x, g, coefficients, place, x).double().sum(0)
 
 
 def gradient(g: Tensor, x: Tensor, coefficients: Tensor, place: Place, out: Tensor) -> None:
+    """out = s d, less offset + multiple e in training. out may be g."""
     _run("gradient", x, g, coefficients, place, out)
 
 

@@ -131,7 +131,7 @@ def _grad2(
     training: bool, eps: float, act: str, slope: float, group: str, impl: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """The derivatives of <a, dx> + <p, dw> + <q, db> by g, x, w and b. Plain PyTorch: few ask for this order, and rarely."""
-    kind, like = wide(x), (g, x)
+    kind, given = wide(x), g
 
     def along(v: Tensor) -> Tensor:
         return _layout.along(v.to(kind), x.ndim, 1)
@@ -166,8 +166,12 @@ def _grad2(
         all_own = across.add(own.clone(), group) if group else own
         toward = toward - mean_t - h * mean_th - h * along(by[1] * all_own / count)
     found = _first(pull, u, form), toward * along(r), (bent * h).sum(dims) + r * own, bent.sum(dims)
-    laid = (_layout.matching(t.to(of.dtype), torch.empty_like(of)) for t, of in zip(found, like, strict=False))
-    return *laid, found[2], found[3]
+    return _laid(found[0], given), _laid(found[1], x), found[2], found[3]
+
+
+def _laid(t: Tensor, like: Tensor) -> Tensor:
+    """t in the type and layout of `like`, which the operator's fake promises."""
+    return _layout.matching(t.to(like.dtype), torch.empty_like(like))
 
 
 def _first(g: Tensor, u: Tensor, form: Form) -> Tensor:
@@ -209,7 +213,8 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.form = Form(*inputs[5:])
 
 
-def _like(t: Tensor, given: Tensor | None, wanted: bool) -> Tensor | None:
+def like(t: Tensor, given: Tensor | None, wanted: bool) -> Tensor | None:
+    """A gradient in the type of the tensor that it is of, where that is given and the gradient wanted."""
     return t.to(given.dtype) if wanted and given is not None else None
 
 
@@ -217,7 +222,7 @@ def _backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
     x, weight, bias, mean, var = ctx.saved_tensors
     add_up = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
     dx, dw, db = gradients(g, x, weight, bias, mean, var, add_up, *ctx.form)
-    channels = _like(dw, weight, ctx.needs_input_grad[1]), _like(db, bias, ctx.needs_input_grad[2])
+    channels = like(dw, weight, ctx.needs_input_grad[1]), like(db, bias, ctx.needs_input_grad[2])
     return dx, *channels, None, None, *[None] * len(ctx.form)
 
 
@@ -237,7 +242,7 @@ def _grad_backward(ctx: Any, a: Tensor | None, p: Tensor | None, q: Tensor | Non
     p, q = (none if t is None or not ctx.add_up else t for t in (p, q))
     gg, gx, gw, gb = _grad2(a, p, q, g, x, weight, bias, mean, var, *ctx.form)
     needs = ctx.needs_input_grad
-    return gg if needs[0] else None, gx if needs[1] else None, _like(gw, weight, needs[2]), _like(gb, bias, needs[3]), *rest
+    return gg if needs[0] else None, gx if needs[1] else None, like(gw, weight, needs[2]), like(gb, bias, needs[3]), *rest
 
 
 not_offered(moments, "the derivative of statistics without the normalisation")

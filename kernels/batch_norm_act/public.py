@@ -1,13 +1,13 @@
 """The public function, its reference and its rows for tests and benchmarks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from gancore.kernels import _check, _dispatch, _layout
+from gancore.kernels import _activations, _arguments, _check, _dispatch, _layout
 from gancore.kernels._activations import ACTS
 from gancore.kernels._ranges import ranged
 from gancore.kernels._spec import HALF, Bad, Bench, Sample, Spec
@@ -15,17 +15,17 @@ from gancore.kernels.batch_norm_act import across, device, operators
 
 
 class Norm(NamedTuple):
-    """A normalisation as the user gave it, checked. count: elements a channel, of this rank."""
+    """A normalisation: the arguments of batch_norm_act. group: a process group as it was given; once checked its name, or ""."""
 
-    running_mean: Tensor | None
-    running_var: Tensor | None
-    weight: Tensor | None
-    bias: Tensor | None
-    num_batches_tracked: Tensor | None
-    training: bool
-    momentum: float | None
-    eps: float
-    group: str
+    running_mean: Tensor | None = None
+    running_var: Tensor | None = None
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    num_batches_tracked: Tensor | None = None
+    training: bool = False
+    momentum: float | None = 0.1
+    eps: float = 1e-5
+    group: Any = ""
 
     def update(self, mean: Tensor, var: Tensor, count: int) -> None:
         """What nn.BatchNorm does to its running statistics, with the unbiased variance."""
@@ -44,31 +44,31 @@ class Norm(NamedTuple):
                     running.lerp_(new.to(running.dtype), share if isinstance(share, float) else share.to(running.dtype))
 
 
-def checked(
-    op: str, channels: int, like: Tensor, running_mean: Any, running_var: Any, weight: Any, bias: Any, num_batches_tracked: Any,
-    training: Any, momentum: Any, eps: Any, process_group: Any, names: tuple[str, str] = ("weight", "bias"),
-) -> Norm:  # fmt: skip
-    """The normalisation of `channels` on the device of `like`. Raises ValueError and TypeError in the name of `op`."""
-    given = {"running_mean": running_mean, "running_var": running_var, names[0]: weight, names[1]: bias}
+def checked(op: str, channels: int, like: Tensor, norm: Norm, names: tuple[str, str] = ("weight", "bias")) -> Norm:
+    """The normalisation of `channels` on the device of `like`. Raises ValueError and TypeError in the name of `op`; names: what it
+    calls weight and bias."""
+    given = {"running_mean": norm.running_mean, "running_var": norm.running_var, names[0]: norm.weight, names[1]: norm.bias}
     for name, t in given.items():
         if t is None:
             continue
         _check.floating(op, name, t, like.device)
-        if t.shape != (channels,):
-            raise ValueError(f"{op}: {name} got shape {tuple(t.shape)}, wants ({channels},), one for each channel of the result")
-    if (running_mean is None) != (running_var is None):
-        raise ValueError(f"{op}: running_mean and running_var go together, got one of them and wants both or none")
-    if not training and running_mean is None:
+        _arguments.per_channel(op, name, t, channels)
+    if norm.num_batches_tracked is not None and not isinstance(norm.num_batches_tracked, Tensor):
+        raise TypeError(f"{op}: num_batches_tracked got {type(norm.num_batches_tracked).__name__}, wants a tensor")
+    if (norm.running_mean is None) != (norm.running_var is None):
+        raise ValueError(f"{op}: running_mean and running_var go together: got one of them, wants both or none")
+    if not norm.training and norm.running_mean is None:
         for name in names:
             if given[name] is not None:
-                raise ValueError(f"{op}: {name} got a tensor, wants None: without training and running statistics nothing is normalised")
+                reason = "without training or running statistics nothing is normalised"
+                raise ValueError(f"{op}: {name} got a tensor, wants None: {reason}")
+    momentum = norm.momentum
     if momentum is not None:
         momentum = _check.number(op, "momentum", momentum)
-    elif training and running_mean is not None and num_batches_tracked is None:
-        raise ValueError(f"{op}: momentum got None, the cumulative average, and wants num_batches_tracked with it")
-    eps = _check.number(op, "eps", eps, 0.0)
-    group = across.name_of(op, process_group)
-    return Norm(running_mean, running_var, weight, bias, num_batches_tracked, bool(training), momentum, eps, group)
+    elif norm.training and norm.running_mean is not None and norm.num_batches_tracked is None:
+        raise ValueError(f"{op}: momentum got None, the cumulative average, which wants num_batches_tracked")
+    eps, group = _check.number(op, "eps", norm.eps, 0.0), across.name_of(op, norm.group)
+    return norm._replace(training=bool(norm.training), momentum=momentum, eps=eps, group=group)
 
 
 def enough(op: str, shape: tuple[int, ...], norm: Norm) -> None:
@@ -77,15 +77,16 @@ def enough(op: str, shape: tuple[int, ...], norm: Norm) -> None:
         raise ValueError(f"{op}: wants more than one value a channel when training, got a batch of {tuple(shape)}")
 
 
-def reference(
-    x: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None,
-    bias: Tensor | None = None, *, num_batches_tracked: Tensor | None = None, training: bool = False, momentum: float | None = 0.1,
-    eps: float = 1e-5, act: str | None = "relu", slope: float = 0.2, process_group: Any = None,
-) -> Tensor:  # fmt: skip
+def refuse_group(op: str, group: object) -> None:
+    """Raises RuntimeError where the reference is asked for across ranks."""
+    if group:
+        raise RuntimeError(f"{op}: impl='reference' cannot run with process_group: PyTorch has no second derivative across ranks")
+
+
+def reference(x: Tensor, *, act: str | None = "relu", slope: float = 0.2, process_group: Any = None, **options: Any) -> Tensor:
     """The same in plain PyTorch: any order of derivative, any device."""
-    if process_group is not None:
-        raise RuntimeError("batch_norm_act: impl='reference' cannot run with process_group: PyTorch has no double backward across ranks")
-    norm = Norm(running_mean, running_var, weight, bias, num_batches_tracked, training, momentum, eps, "")
+    refuse_group("batch_norm_act", process_group)
+    norm = Norm(**options)
     enough("batch_norm_act", tuple(x.shape), norm)
     return plain(x, norm, act or "linear", slope)
 
@@ -161,26 +162,30 @@ def batch_norm_act(
     Raises ValueError for what does not fit, one value a channel in training among it; TypeError for a wrong type; RuntimeError
     where an explicit impl cannot run. Ioffe and Szegedy 2015, arXiv:1502.03167.
     """
-    act = act or "linear"
-    _check.floating("batch_norm_act", "x", x)
+    op = "batch_norm_act"
+    _check.floating(op, "x", x)
     if x.ndim < 2:
-        raise ValueError(f"batch_norm_act: x got {x.ndim} dimensions, wants at least 2: (N, C, ...)")
-    _check.one_of("batch_norm_act", "act", act, tuple(ACTS))
-    slope = _check.number("batch_norm_act", "slope", slope)
-    norm = checked(
-        "batch_norm_act", x.shape[1], x, running_mean, running_var, weight, bias, num_batches_tracked, training, momentum, eps,
-        process_group,
-    )  # fmt: skip
-    enough("batch_norm_act", tuple(x.shape), norm)
-    body = _dispatch.choose(SPEC, "native" if norm.group and impl == "auto" and x.device.type == "cpu" else impl, x, lambda: shape_class(act, x))
-    if not norm.training and norm.running_mean is None:
+        raise ValueError(f"{op}: x got {x.ndim} dimensions, wants at least 2: (N, C, ...)")
+    act, slope = _arguments.activation(op, act, slope)
+    given = Norm(running_mean, running_var, weight, bias, num_batches_tracked, training, momentum, eps, process_group)
+    norm = checked(op, x.shape[1], x, given)
+    enough(op, tuple(x.shape), norm)
+    body = across_ranks(SPEC, impl, x) if norm.group else _dispatch.choose(SPEC, impl, x, lambda: shape_class(act, x))
+    if body == "reference" or (not norm.training and norm.running_mean is None):
         return plain(x, norm, act, slope)
-    if body == "reference":
-        return plain(x, norm, act, slope) if not norm.group else reference(x, process_group=process_group)
     return normalised(x, norm, act, slope, body)
 
 
+def across_ranks(spec: Spec, impl: str, x: Tensor) -> str:
+    """The body that runs where statistics are of several ranks, which the reference cannot do."""
+    refuse_group(spec.name, impl == "reference")
+    if impl == "auto":
+        impl = "triton" if x.device.type == "cuda" else "native"
+    return _dispatch.choose(spec, impl, x, "")
+
+
 def shape_class(act: str, x: Tensor) -> str:
+    """The class of a tensor in the dispatch table: activation, layout and size."""
     last = "last" if x.ndim > 2 and x.shape[1] > 1 and x.stride(1) == 1 else "planes"
     return f"{act}/{last}/{_dispatch.size_class(x.numel())}"
 
@@ -219,11 +224,6 @@ def _samples() -> tuple[Sample, ...]:
     )
 
 
-def _neighbour(options: Mapping[str, Any]) -> dict[str, Any]:
-    names = list(ACTS)
-    return {**options, "act": names[(names.index(options["act"] or "linear") + 1) % len(names)]}
-
-
 def _bytes(x: Tensor, training: bool = False, **options: Any) -> int:
     return (3 if training else 2) * x.nbytes
 
@@ -250,7 +250,7 @@ SPEC = Spec(
     reference=reference,
     samples=_samples(),
     dtypes={"triton": (torch.float32, *HALF), "native": (torch.float32, torch.float64, *HALF)},
-    neighbour=_neighbour,
+    neighbour=_activations.neighbour,
     bytes_moved=_bytes,
     mixes=True,
     on_cpu="native",
@@ -263,6 +263,7 @@ SPEC = Spec(
         Bad({"running_mean": torch.zeros(3)}, ValueError, "running_mean and running_var go together"),
         Bad({"training": False}, ValueError, "weight got a tensor, wants None"),
         Bad({"running_mean": torch.zeros(3), "running_var": torch.ones(3), "momentum": None}, ValueError, "num_batches_tracked"),
+        Bad({"num_batches_tracked": 0}, TypeError, "num_batches_tracked got int"),
         Bad({"eps": -1.0}, ValueError, "eps got -1.0"),
         Bad({"act": "relu6"}, ValueError, "act got 'relu6'"),
         Bad({"process_group": 3}, TypeError, "process_group got int"),

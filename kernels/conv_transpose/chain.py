@@ -7,6 +7,7 @@ On a CPU both go by slices of the batch that stay in the last cache, statistics 
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from gancore.kernels import _dispatch, _layout
 from gancore.kernels._ranges import ranged
-from gancore.kernels.batch_norm_act import across, operators
+from gancore.kernels.batch_norm_act import operators
 from gancore.kernels.batch_norm_act import public as norms
 from gancore.kernels.batch_norm_act.passes import Place
 from gancore.kernels.conv_transpose import layer as layers
@@ -79,13 +80,14 @@ class _Link(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor, *rest: Any) -> tuple[Tensor | None, ...]:
         raw, bn_weight, bn_bias, mean, var, weight = ctx.saved_tensors
-        form, layer, needs = ctx.form, ctx.layer, ctx.needs_input_grad
+        layer, needs = ctx.layer, ctx.needs_input_grad
+        pending = Pending(raw, bn_weight, bn_bias, mean, var, ctx.form)
         if torch.is_grad_enabled():
-            found = _differentiable(g, raw, bn_weight, bn_bias, mean, var, weight, form, layer)
+            found = _differentiable(g, pending, weight, layer)
         else:
-            found = _gradients(g, Pending(raw, bn_weight, bn_bias, mean, var, form), weight, layer, needs)
+            found = _gradients(g, pending, weight, layer, needs)
         graw, dw, db, gweight = found
-        own = [t.to(of.dtype) if need and of is not None else None for t, of, need in ((dw, bn_weight, needs[1]), (db, bn_bias, needs[2]))]
+        own = operators.like(dw, bn_weight, needs[1]), operators.like(db, bn_bias, needs[2])
         return graw if needs[0] else None, *own, None, None, gweight if needs[5] else None, None, None, None
 
 
@@ -103,10 +105,11 @@ def _convolution_backward(g: Tensor, h: Tensor, weight: Tensor, layer: Layer, ma
     return found[0], found[1]
 
 
-def _differentiable(g: Tensor, raw: Tensor, bn_weight: Any, bn_bias: Any, mean: Tensor, var: Tensor, weight: Tensor, form: Any, layer: Layer) -> tuple[Tensor, ...]:
+def _differentiable(g: Tensor, pending: Pending, weight: Tensor, layer: Layer) -> tuple[Tensor, ...]:
     """The same by operators that have derivatives, for a second backward."""
+    *tensors, form = pending
     with torch.enable_grad():
-        h = operators.value(raw, bn_weight, bn_bias, mean, var, *form)
+        h = operators.value(*tensors, *form)
         if form.impl == "triton":
             from gancore.kernels import _conv
 
@@ -114,7 +117,7 @@ def _differentiable(g: Tensor, raw: Tensor, bn_weight: Any, bn_bias: Any, mean: 
             gh, gweight = _conv.correlate(g, weight, m, h.shape[2:]), _conv.weight_gradient(h, g, m, weight.shape[2:])
         else:
             gh, gweight = _convolution_backward(g, h, weight, layer, (True, True))
-        graw, dw, db = operators.gradients(gh, raw, bn_weight, bn_bias, mean, var, True, *form)
+        graw, dw, db = operators.gradients(gh, *tensors, True, *form)
     return graw, dw, db, gweight
 
 
@@ -162,10 +165,10 @@ def _conv_gradients(g: Tensor, h: Tensor, weight: Tensor, layer: Layer, mask: Se
 def conv_transpose_chain(x: Tensor, links: Sequence[ConvTransposeLink], *, impl: str = "auto") -> Tensor:
     """conv_transposeNd_bn_act link after link, where backward keeps one tensor for each instead of two.
 
-    x: as of conv_transposeNd_bn_act, N from its dimensions. links: at least one; the arguments of each layer. Values, derivatives up to
-    the second, running statistics, types and errors are those of the layers applied one by one; memory for backward is x, one raw result
-    a normalised layer, and the result of one that is not. impl: one for all layers. Inside torch.compile and under torch.func the
-    layers are applied one by one.
+    x: as of conv_transposeNd_bn_act, N from its dimensions. links: at least one; the arguments of each layer. Values,
+    derivatives up to the second, running statistics, types and errors are those of the layers applied one by one; memory for
+    backward is x, one raw result a normalised layer, and the result of one that is not. impl: one for all layers. Inside
+    torch.compile and under torch.func the layers are applied one by one.
 
     Raises ValueError and TypeError as the layers do, naming conv_transpose_chain.
     """
@@ -177,7 +180,7 @@ def conv_transpose_chain(x: Tensor, links: Sequence[ConvTransposeLink], *, impl:
     kept, body = _layout.format_of(x), ""
     for link in links:
         x, layer = layers.checked(op, x if pending is None else pending.raw, link)
-        body = _dispatch.choose(SPECS[layer.dims - 1], impl, x, lambda layer=layer, x=x: layers.shape_class(layer, x))
+        body = _dispatch.choose(SPECS[layer.dims - 1], impl, x, partial(layers.shape_class, layer, x))
         apart = body == "reference" or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
         if pending is not None and (apart or pending.form.impl != body):
             x, pending = operators.value(*pending[:5], *pending.form), None

@@ -75,18 +75,20 @@ def checked(op: str, x: Tensor, link: ConvTransposeLink) -> tuple[Tensor, Layer]
     _arguments.per_channel(op, "bias", bias, channels)
     norm = norms.checked(op, channels, x, _norm(link), ("bn_weight", "bn_bias"))
     normalises = norm.training or norm.running_mean is not None
-    layer = Layer(weight, bias, _geometry(op, dims, link), norm if normalises else None, *_arguments.activation(op, link.act, link.slope))
+    act, slope = _arguments.activation(op, link.act, link.slope)
+    layer = Layer(weight, bias, _geometry(op, dims, link), norm if normalises else None, act, slope)
     shape = layer.shape(batch)
     if min(shape[2:]) < 1:
-        raise ValueError(f"{op}: x got sizes {tuple(batch.shape[2:])}, wants some of which a result of at least 1 is made, not {shape[2:]}")
+        raise ValueError(f"{op}: x got sizes {tuple(batch.shape[2:])}, wants larger ones: the result would have {shape[2:]}")
     norms.enough(op, shape, norm)
     return batch, layer
 
 
 def _norm(link: ConvTransposeLink) -> Norm:
-    means = link.running_mean, link.running_var
-    counted = link.num_batches_tracked, link.training, link.momentum, link.eps
-    return Norm(*means, link.bn_weight, link.bn_bias, *counted, link.process_group)
+    return Norm(
+        link.running_mean, link.running_var, link.bn_weight, link.bn_bias, link.num_batches_tracked, link.training, link.momentum,
+        link.eps, link.process_group,
+    )  # fmt: skip
 
 
 def _geometry(op: str, dims: int, link: ConvTransposeLink) -> Geometry:

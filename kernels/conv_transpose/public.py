@@ -24,8 +24,8 @@ _DOC = """act(batch_norm(conv_transpose{dims}d(x, weight, bias))), twice differe
     or None, "relu", "leaky_relu" (with `slope`), "elu", "silu", "tanh", "sigmoid", "softplus". process_group: a ProcessGroup or
     its name; statistics are then those of all its ranks, as nn.SyncBatchNorm's, and the second derivative is exact too.
 
-    Returns (N, K, ...) in x's memory format. Under autocast x, weight and bias are cast and the normalisation stays in float32; else
-    the type is what x and weight promote to. A channel's inner values are float32 (float64 for float64).
+    Returns (N, K, ...) in x's memory format. Under autocast x, weight and bias are cast and the normalisation stays in float32;
+    else the type is what x and weight promote to. A channel's inner values are float32 (float64 for float64).
 
     impl: "auto" takes the body that was measured fastest; "triton" (no float64), "native" and "reference" are used or refused.
     Third derivatives are left to "reference".
@@ -60,8 +60,8 @@ def _operator(dims: int) -> Callable[..., Tensor]:
         process_group: Any = None, impl: str = "auto",
     ) -> Tensor:  # fmt: skip
         link = ConvTransposeLink(
-            weight, bias, running_mean, running_var, bn_weight, bn_bias, num_batches_tracked, training, momentum, eps, stride, padding,
-            output_padding, groups, dilation, act, slope, process_group,
+            weight, bias, running_mean, running_var, bn_weight, bn_bias, num_batches_tracked, training, momentum, eps,
+            stride, padding, output_padding, groups, dilation, act, slope, process_group,
         )  # fmt: skip
         return _call(name, x, link, impl)
 
@@ -123,7 +123,9 @@ _SAMPLES = {
         _sample("relu", (2, 3, 2, 3), (3, 3, 4, 4), norm=True, training=True, stride=2, padding=1),
         _sample("tanh, bias, no norm", (2, 3, 3, 2), (3, 3, 4, 4), bias=True, stride=2, padding=1, act="tanh"),
         _sample("leaky_relu, bias, training", (4, 3, 1, 1), (3, 3, 2, 3), bias=True, norm=True, training=True, act="leaky_relu"),
-        _sample("elu, evaluation", (2, 2, 2, 2), (2, 3, 3, 3), bias=True, norm=True, stride=2, output_padding=1, act="elu", **_STILL),
+        _sample(
+            "elu, evaluation", (2, 2, 2, 2), (2, 3, 3, 3), bias=True, norm=True, stride=2, output_padding=1, act="elu", **_STILL,
+        ),
         _sample("linear, groups, dilation", (2, 4, 2, 3), (4, 2, 2, 2), bias=True, stride=(1, 2), groups=2, dilation=2, act=None),
         _sample("sigmoid, rows", (2, 3, 2, 2), (3, 3, 1, 5), norm=True, training=True, padding=(0, 1), stride=3, act="sigmoid"),
     ),

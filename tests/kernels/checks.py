@@ -131,7 +131,7 @@ def assert_agrees(
 
 
 class Calls(TorchDispatchMode):
-    """Records the calls of operators in the namespace gancore, and of the library's derivative of a convolution, arguments included."""
+    """Records calls of operators in the namespace gancore, and of the library's derivative of a convolution, with arguments."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -157,6 +157,7 @@ def weight_gradients(
     for targets in (wanted, list(leaves.values())):
         with Calls() as calls:
             grads = torch.autograd.grad(scalar, targets, create_graph=targets is wanted, allow_unused=True)
-        counts.append(sum(func._schema.name == op or (func.namespace == "aten" and args[-1][1]) for func, args in calls.seen))
+        formed = [func._schema.name == op or (func.namespace == "aten" and args[-1][1]) for func, args in calls.seen]
+        counts.append(sum(formed))
         scalar = sum(g.square().sum() for g in grads if g is not None)
     return counts[0], counts[1]
