@@ -14,7 +14,8 @@ def matching(x: Tensor, like: Tensor) -> Tensor:
 def format_of(x: Tensor) -> torch.memory_format:
     """channels_last where x is, contiguous else: what PyTorch's convolutions and norms return for it."""
     for ndim, kind in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-        if x.ndim == ndim and x.is_contiguous(memory_format=kind) and not x.is_contiguous():
+        # Images of one pixel lie in both ways; their strides tell which was meant.
+        if x.ndim == ndim and x.is_contiguous(memory_format=kind) and x.stride(1) == 1 and x.stride(-1) >= x.shape[1]:
             return kind
     return torch.contiguous_format
 

@@ -198,7 +198,9 @@ def test_layouts(spec: Spec, impl: str, sample: Sample, layout: str) -> None:
         assert_same_bits(t, before[name], f"{name} was written to")
     if layout == "channels_last":
         ours, theirs = (outputs_of(f(**tensors, **sample.options))[0] for f in (bound(spec, impl), spec.reference))
-        assert ours.stride() == theirs.stride(), "the layout was not kept"
+        # The library's own transposed convolution of volumes does not keep it on a CPU.
+        lost = theirs.is_contiguous() and not ours.is_contiguous() and spec.library
+        assert lost or ours.stride() == theirs.stride(), "the layout was not kept"
 
 
 @pytest.mark.usefixtures("poisoned")
