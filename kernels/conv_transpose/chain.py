@@ -7,20 +7,19 @@ On a CPU both go by slices of the batch that stay in the last cache, statistics 
 """
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from gancore.kernels import _dispatch, _layout
+from gancore.kernels import _layout
 from gancore.kernels._ranges import ranged
 from gancore.kernels.batch_norm_act import operators
 from gancore.kernels.batch_norm_act import public as norms
 from gancore.kernels.batch_norm_act.passes import Place
 from gancore.kernels.conv_transpose import layer as layers
 from gancore.kernels.conv_transpose.layer import ConvTransposeLink, Layer
-from gancore.kernels.conv_transpose.public import SPECS
+from gancore.kernels.conv_transpose.public import body_of
 
 _SLICE = 1 << 22  # bytes of a slice's raw result
 _WEIGHTS = 8  # a slice's share in backward is at least this many times the weight, whose gradient each slice adds to
@@ -61,7 +60,7 @@ class _Link(torch.autograd.Function):
         ctx.save_for_backward(raw, bn_weight, bn_bias, mean, var, weight)
         ctx.form, ctx.layer = form, layer
         by = operators.coefficients(bn_weight, bn_bias, mean, var, form.eps, operators.wide(raw))
-        y = raw.new_empty(layer.shape(raw)).to(memory_format=_layout.format_of(raw))
+        y = torch.empty(layer.shape(raw), dtype=raw.dtype, device=raw.device, memory_format=_layout.format_of(raw))
         parts = []
         for part in _slices(raw, y, weight):
             h = _activated(raw[part], by, form)
@@ -180,7 +179,7 @@ def conv_transpose_chain(x: Tensor, links: Sequence[ConvTransposeLink], *, impl:
     kept, body = _layout.format_of(x), ""
     for link in links:
         x, layer = layers.checked(op, x if pending is None else pending.raw, link)
-        body = _dispatch.choose(SPECS[layer.dims - 1], impl, x, partial(layers.shape_class, layer, x))
+        body = body_of(layer, impl, x)
         apart = body == "reference" or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
         if pending is not None and (apart or pending.form.impl != body):
             x, pending = operators.value(*pending[:5], *pending.form), None
@@ -208,6 +207,6 @@ def _step(x: Tensor, pending: Pending | None, layer: Layer, body: str) -> tuple[
         known = (mean, var) if wanted else None
     if norm is None:
         return layers.finished(raw, layer, body), None
+    raw, norm = layers.biased(raw, norm, layer.bias)
     mean, var = norms.taken(raw, norm, known, layer.bias)
-    norm = layers.biased(norm, layer.bias)
     return raw, Pending(raw, norm.weight, norm.bias, mean, var, norms.form_of(norm, layer.act, layer.slope, body))
