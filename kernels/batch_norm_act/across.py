@@ -45,8 +45,8 @@ def merge(mean: Tensor, squares: Tensor, count: int, group: str) -> tuple[Tensor
     if group:
         size = torch.distributed.get_world_size(_group(group))
         own = torch.cat([mean, squares, mean.new_tensor([count])])
-        ranks = own.new_empty(size, len(own))
-        torch.distributed.all_gather_into_tensor(ranks, own, group=_group(group))
+        ranks = [torch.empty_like(own) for _ in range(size)]
+        torch.distributed.all_gather(ranks, own, group=_group(group))
         channels = len(mean)
         mean, squares, count = together([(r[:channels], r[channels:-1], int(r[-1])) for r in ranks])
     return mean, squares / max(count, 1)

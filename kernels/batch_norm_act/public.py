@@ -36,7 +36,9 @@ class Norm(NamedTuple):
                 self.num_batches_tracked.add_(1)
             if count == 0 and not self.group:
                 return
-            share: float | Tensor = 1.0 / self.num_batches_tracked if self.momentum is None else self.momentum  # type: ignore[operator]
+            share: Any = self.momentum
+            if share is None:
+                share = 1.0 / self.num_batches_tracked.double()  # type: ignore[union-attr]
             total: Tensor | int = across.add(mean.new_tensor([count]), self.group) if self.group else count
             unbiased = var * (total / (total - 1)) if self.group or count > 1 else var
             for running, new in ((self.running_mean, mean), (self.running_var, unbiased)):
@@ -73,7 +75,7 @@ def checked(op: str, channels: int, like: Tensor, norm: Norm, names: tuple[str, 
 
 def enough(op: str, shape: tuple[int, ...], norm: Norm) -> None:
     """Raises ValueError where a batch has no variance: one value a channel."""
-    if norm.training and not norm.group and torch.Size(shape).numel() == shape[1]:
+    if norm.training and not norm.group and torch.Size((shape[0], *shape[2:])).numel() == 1:
         raise ValueError(f"{op}: wants more than one value a channel when training, got a batch of {tuple(shape)}")
 
 

@@ -2,8 +2,9 @@
 
     y = act(batch_norm(conv_transpose(x, w) + b))
 
-A convolution's bias moves each channel's mean and nothing else: in training it cancels (its derivative is 0), in evaluation it
-joins the shift of the normalisation, and without normalisation it is added in the activation's pass. So no pass is spent on it.
+A convolution's bias moves each channel's mean and nothing else: in training it cancels (its derivative is 0), in evaluation it is
+taken off the running mean, and without normalisation it is added in the activation's pass. So no pass is spent on it, but for
+derivatives in evaluation.
 
 On a GPU the convolution is the phase kernel of `_conv`, whose tiles give the statistics as they are written; on a CPU it is the
 library's. `batch_norm_act` states the maths of what follows, `chain.py` how layers that follow one another keep one tensor each.

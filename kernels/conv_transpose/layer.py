@@ -112,17 +112,17 @@ def convolved(x: Tensor, layer: Layer, impl: str, statistics: bool = False) -> t
     return y, None, None
 
 
-def biased(norm: Norm, bias: Tensor | None) -> Norm:
-    """The normalisation of a convolution that lacks its bias. In training the batch's mean is short of it alone."""
+def biased(y: Tensor, norm: Norm, bias: Tensor | None) -> tuple[Tensor, Norm]:
+    """A convolution that lacks its bias, and its normalisation, with it. In training the batch's mean is short of it alone."""
     if bias is None:
-        return norm
-    bias = bias.to(wide(bias))
-    shift = bias * 0
-    if not norm.training:
-        assert norm.running_var is not None
-        scale = torch.rsqrt(norm.running_var.to(wide(bias)) + norm.eps)
-        shift = bias * (scale if norm.weight is None else scale * norm.weight)
-    return norm._replace(bias=shift if norm.bias is None else norm.bias + shift)
+        return y, norm
+    if norm.training:
+        none = bias.to(wide(bias)) * 0  # with a derivative, which is 0
+        return y, norm._replace(bias=none if norm.bias is None else norm.bias + none)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (y, bias, norm.weight)):
+        return y + bias, norm  # the mean has no derivative
+    assert norm.running_mean is not None
+    return y, norm._replace(running_mean=norm.running_mean.to(wide(y)) - bias)
 
 
 def finished(y: Tensor, layer: Layer, impl: str) -> Tensor:
@@ -140,7 +140,8 @@ def run(x: Tensor, layer: Layer, impl: str) -> Tensor:
     statistics = norm.training and impl == "triton" and not norm.group and x.numel() > 0
     y, mean, var = convolved(x, layer, impl, statistics)
     known = None if mean is None or var is None else (mean, var)
-    return norms.normalised(y, biased(norm, layer.bias), layer.act, layer.slope, impl, known, layer.bias)
+    y, norm = biased(y, norm, layer.bias)
+    return norms.normalised(y, norm, layer.act, layer.slope, impl, known, layer.bias)
 
 
 def shape_class(layer: Layer, x: Tensor) -> str:

@@ -12,7 +12,7 @@ from gancore.kernels._ranges import ranged
 from gancore.kernels._spec import HALF, Bad, Bench, Sample, Spec
 from gancore.kernels.batch_norm_act.public import across_ranks
 from gancore.kernels.conv_transpose import layer as layers
-from gancore.kernels.conv_transpose.layer import ConvTransposeLink
+from gancore.kernels.conv_transpose.layer import ConvTransposeLink, Layer
 
 _DOC = """act(batch_norm(conv_transpose{dims}d(x, weight, bias))), twice differentiable in x and all parameters.
 
@@ -36,13 +36,17 @@ _DOC = """act(batch_norm(conv_transpose{dims}d(x, weight, bias))), twice differe
     """
 
 
-def _call(op: str, x: Tensor, link: ConvTransposeLink, impl: str) -> Tensor:
-    batch, layer = layers.checked(op, x, link)
+def body_of(layer: Layer, impl: str, x: Tensor) -> str:
+    """The body that runs a layer of x."""
     spec = SPECS[layer.dims - 1]
     if layer.norm is not None and layer.norm.group:
-        body = across_ranks(spec, impl, batch)
-    else:
-        body = _dispatch.choose(spec, impl, batch, lambda: layers.shape_class(layer, batch))
+        return across_ranks(spec, impl, x)
+    return _dispatch.choose(spec, impl, x, lambda: layers.shape_class(layer, x))
+
+
+def _call(op: str, x: Tensor, link: ConvTransposeLink, impl: str) -> Tensor:
+    batch, layer = layers.checked(op, x, link)
+    body = body_of(layer, impl, batch)
     y = layers.reference(batch, layer) if body == "reference" else layers.run(batch, layer, body)
     y = y.contiguous(memory_format=_layout.format_of(batch)) if body == "triton" else y
     return y if x.ndim == batch.ndim else y[0]
