@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gancore.kernels import _arguments, _conv, _dispatch
+from gancore.kernels import _arguments, _conv, _dispatch, _layout
 from gancore.kernels._activations import ACTS
 from gancore.kernels._conv import Geometry
 from gancore.kernels.batch_norm_act import public as norms
@@ -120,7 +120,7 @@ def biased(y: Tensor, norm: Norm, bias: Tensor | None) -> tuple[Tensor, Norm]:
         none = bias.to(wide(bias)) * 0  # with a derivative, which is 0
         return y, norm._replace(bias=none if norm.bias is None else norm.bias + none)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (y, bias, norm.weight)):
-        return y + bias, norm  # the mean has no derivative
+        return y + _layout.along(bias, y.ndim, 1), norm  # the mean has no derivative
     assert norm.running_mean is not None
     return y, norm._replace(running_mean=norm.running_mean.to(wide(y)) - bias)
 
