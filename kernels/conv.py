@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 
 from gancore.kernels import _activations, _arguments, _conv, _dispatch, _layout
 from gancore.kernels._conv import Geometry
+from gancore.kernels._conv.ahead import ahead
 from gancore.kernels._ranges import ranged
 from gancore.kernels._spec import HALF, Bad, Bench, Sample, Spec
 from gancore.kernels.bias_act import bias_act
@@ -202,6 +203,7 @@ SPECS = tuple(
             Bad({"act": "relu6"}, ValueError, "act got 'relu6'"),
         ),
         bench=_bench(dims),
+        ahead=ahead,
     )
     for dims in (1, 2, 3)
 )
