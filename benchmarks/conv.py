@@ -89,7 +89,8 @@ def measure(name: str, device: str, quick: bool = False, say: Callable[[str], No
         case = replace(case, device=device)
         left_out = {} if row.how == "traffic" else absent(row, name, quick, torch.device(device))
         left_out |= {body: reason for (body, order), reason in gone.items() if order == case.order}
-        point = {"case": conv_cases.describe(case), **measure_point(row, case, left_out, _QUICK_PAIRS if quick else PAIRS)}
+        point = {"case": conv_cases.describe(case), "title": conv_cases.title(case), "batch": case.batch, "dtype": case.dtype}
+        point |= measure_point(row, case, left_out, _QUICK_PAIRS if quick else PAIRS)
         gone |= {(body, case.order): reason for body, reason in left_out.items()}
         say(f"{name}: " + "  ".join(line for line in cells(row.how, point) if line))
         points.append(point)

@@ -80,13 +80,18 @@ def sizes(case: Case) -> list[Size]:
 
 def describe(case: Case) -> str:
     """The case in words."""
-    what = f"DCGAN-{case.image} {case.dtype}, batch {case.batch}"
+    return f"{title(case)}, {case.dtype}, batch {case.batch}"
+
+
+def title(case: Case) -> str:
+    """The same without type and batch."""
     if case.work == "generator":
-        return f"generator, {what}"
+        return f"DCGAN-{case.image} generator"
     inputs, outputs, side = sizes(case)[case.index]
     out = side // 2 if case.work == "critic" else 4 if side == 1 else 2 * side
     step = ", double backward" if case.order == 2 else ""
-    return f"{what}: {inputs}x{side}x{side} to {outputs}x{out}x{out}{step}"
+    player = " critic" if case.work == "critic" else ""
+    return f"DCGAN-{case.image}{player}, {inputs}x{side}x{side} to {outputs}x{out}x{out}{step}"
 
 
 # -- networks ----------------------------------------------------------------------------------------------------------------

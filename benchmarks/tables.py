@@ -87,6 +87,70 @@ def _mmd_notes(rows: dict[str, Any]) -> list[str]:
     return notes
 
 
+_CONV_COLUMNS = {
+    "gancore": "ours", "eager": "eager", "eager, channels_last": "last", "compiled": "eager-compiled",
+    "compiled, channels_last": "last-compiled", "bare convolutions": "bare",
+}  # fmt: skip
+
+
+def conv() -> str:
+    """Layers, generator, memory and critic of the convolution benchmark, on a CPU and, where measured, on a GPU."""
+    paths = [ROOT / f"benchmarks/results/conv-{device}.json" for device in ("cpu", "cuda")]
+    found = [conv_text(json.loads(path.read_text())) for path in paths if path.exists()]
+    return "\n\n".join(found) or "Not measured yet: `gancore bench conv`."
+
+
+def conv_text(result: dict[str, Any]) -> str:
+    """The same of a result file's content."""
+    rows = {row["row"]: row for row in result["rows"]}
+    points = [point for name, row in rows.items() if row["how"] == "times" and name != "generator" for point in row["points"]]
+    kinds = sorted({(point["dtype"], point["batch"]) for point in points}, key=lambda kind: (kind[0] != "float32", kind))
+    lines = [f"| layer | {' | '.join(f'{dtype}, batch {batch}' for dtype, batch in kinds)} |", "|---" * (1 + len(kinds)) + "|"]
+    for title in dict.fromkeys(point["title"] for point in points):
+        found = {(point["dtype"], point["batch"]): _conv_cell(point) for point in points if point["title"] == title}
+        lines.append(f"| {title} | {' | '.join(found.get(kind, '') for kind in kinds)} |")
+    if "generator" in rows:
+        lines += ["", f"| | {' | '.join(_CONV_COLUMNS)} |", "|---" * (1 + len(_CONV_COLUMNS)) + "|"]
+        lines += [_conv_line(point) for point in rows["generator"]["points"]]
+    lines += ["", *_conv_notes(rows)]
+    commits = ", ".join(sorted({row["commit"] for row in result["rows"]}))
+    return "\n".join([*lines, "", f"{result['device']}, torch {result['versions']['torch']}, commit {commits}."])
+
+
+def _conv_cell(point: dict[str, Any]) -> str:
+    if "refused" in point:
+        return f"refused: {point['refused']}"
+    bodies = point["bodies"]
+    best = min((b["ratio"] for name, b in bodies.items() if name not in ("ours", "bare")), default=None)
+    return _ms(bodies["ours"]["ms"]) + ("" if best is None else f", **{best:.3g}x**")
+
+
+def _conv_line(point: dict[str, Any]) -> str:
+    if "refused" in point:
+        return f"| {point['case']} | refused: {point['refused']} |" + " |" * (len(_CONV_COLUMNS) - 1)
+    bodies = [point["bodies"].get(name) for name in _CONV_COLUMNS.values()]
+    ours, *others = ["" if b is None else f"{_ms(b['ms'])}, **{b['ratio']:.3g}x**" for b in bodies]
+    return f"| {point['case']} | {ours.partition(',')[0]} | {' | '.join(others)} |"
+
+
+def _conv_notes(rows: dict[str, Any]) -> list[str]:
+    notes = []
+    for point in rows.get("generator", {}).get("points", ()):
+        if bare := point.get("bodies", {}).get("bare"):
+            notes.append(f"- {point['case']}: gancore takes {1 / bare['ratio']:.3g} times its bare convolutions")
+    for point in rows.get("memory", {}).get("points", ()):
+        ours, eager = (point["bodies"].get(name) for name in ("ours", "last"))
+        if ours and eager:
+            held = f"{ours['held']:.3g} MB for backward, {ours['held'] / eager['held']:.3g} of eager's {eager['held']:.3g} MB"
+            notes.append(f"- {point['case']}: holds {held}; at its peak {ours['peak']:.3g} MB, eager {eager['peak']:.3g} MB")
+    if points := rows.get("traffic", {}).get("points"):
+        most = max(points, key=lambda point: point["cached"] / point["least"])
+        ratio = f"{most['cached'] / most['least']:.3g}"
+        notes.append(f"- the phase kernel moves at most {ratio} of the least bytes, at {most['case']}")
+    absent = {reason for row in rows.values() for point in row["points"] for reason in point.get("left_out", {}).values()}
+    return notes + [f"- left out: {reason}" for reason in sorted(absent)]
+
+
 def _ms(ms: float) -> str:
     return f"{ms:.3g} ms" if ms < 1000 else f"{ms / 1000:.3g} s"
 
@@ -103,7 +167,7 @@ def _size(shape: list[int]) -> int:
     return product
 
 
-TABLES = {"operators": operators, "digits": digits, "mmd": mmd}
+TABLES = {"operators": operators, "digits": digits, "mmd": mmd, "conv": conv}
 
 
 def filled(text: str) -> str:
