@@ -31,8 +31,8 @@ def _moments_kernel(  # type: ignore[no-untyped-def]
     rows, channels, inner,
     WIDE: tl.constexpr, TILES: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
-    """Mean less the channel's first value, and sum of squares about it, of TILES tiles, one merged with the next. So a mean far from
-    0 costs no digits."""
+    """Mean less the channel's first value, and sum of squares about it, of TILES tiles, one merged with the next. So a mean far
+    from 0 costs no digits."""
     pid = tl.program_id(0).to(tl.int64)
     strips = tl.cdiv(channels, COLS)
     block = pid // strips
@@ -120,8 +120,7 @@ def moments(x: Tensor, channels: int, inner: int) -> tuple[Tensor, Tensor]:
     counts = (rows - step * torch.arange(blocks, device=x.device, dtype=torch.float64)).clamp(0, step)[:, None]
     means, squares = partial.double().unbind(1)
     mean = (counts * means).sum(0) / rows
-    start = x[(0, slice(None), *[0] * (x.ndim - 2))].double()
-    return start + mean, (squares + counts * (means - mean).square()).sum(0)
+    return x.as_strided((channels,), (inner,)).double() + mean, (squares + counts * (means - mean).square()).sum(0)
 
 
 def _run(step: str, x: Tensor, g: Tensor, by: Tensor, place: Place, out: Tensor) -> Tensor:

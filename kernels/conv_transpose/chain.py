@@ -41,7 +41,7 @@ def _slices(x: Tensor, y: Tensor, weight: Tensor) -> Iterator[slice]:
     n, size = len(y), max(x.nbytes, y.nbytes)
     count = 1 if y.device.type != "cpu" else max(1, min(n, size // max(_SLICE, _WEIGHTS * weight.nbytes)))
     step = -(-n // count) if n else 1
-    for begin in range(0, n, step):
+    for begin in range(0, max(n, 1), step):
         yield slice(begin, begin + step)
 
 
@@ -132,20 +132,23 @@ def _gradients(g: Tensor, pending: Pending, weight: Tensor, layer: Layer, needs:
         h = _activated(raw[part], by, form)
         gh, more = _conv_gradients(g[part], h, weight, layer, (onward, needs[5]), form.impl)
         if needs[5]:
-            gweight = more if gweight is None else gweight.add_(more)
+            # Sums of slices are rounded once.
+            gweight = more.to(operators.wide(more)) if gweight is None else gweight.add_(more)
         del h
         if onward:
             gh = _layout.matching(gh, out[part])
-            added += body.sums(gh, _layout.matching(raw[part], out[part]), by, place)
+            if raw.numel():
+                added += body.sums(gh, _layout.matching(raw[part], out[part]), by, place)
             if len(gh) == len(out):
                 out = gh
             else:
                 out[part] = gh
     if onward:
         more = operators.subtracted(by, added, pending.var, raw, form)
-        body.gradient(out, _layout.matching(raw, out), more, place, out)
+        if raw.numel():
+            body.gradient(out, _layout.matching(raw, out), more, place, out)
     rstd = torch.rsqrt(pending.var.double() + form.eps)
-    return out, added[1] * rstd, added[0], weight.new_zeros(weight.shape) if gweight is None else gweight
+    return out, added[1] * rstd, added[0], weight.new_zeros(weight.shape) if gweight is None else gweight.to(weight.dtype)
 
 
 def _conv_gradients(g: Tensor, h: Tensor, weight: Tensor, layer: Layer, mask: Sequence[bool], impl: str) -> tuple[Tensor, Tensor]:

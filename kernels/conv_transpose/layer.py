@@ -107,9 +107,13 @@ def convolved(x: Tensor, layer: Layer, impl: str, statistics: bool = False) -> t
     if impl == "triton":
         y, mean, var = _conv.transposed(x, layer.weight, layer.geometry, statistics)
         return (y, mean, var) if statistics else (y, None, None)
+    return by_library(x, layer, None), None, None
+
+
+def by_library(x: Tensor, layer: Layer, bias: Tensor | None) -> Tensor:
+    """The convolution with `bias`, which the library adds for nothing."""
     g = layer.geometry
-    y = _CONVOLUTIONS[layer.dims](x, layer.weight, None, g.stride, g.padding, g.output_padding, g.groups, g.dilation)
-    return y, None, None
+    return _CONVOLUTIONS[layer.dims](x, layer.weight, bias, g.stride, g.padding, g.output_padding, g.groups, g.dilation)
 
 
 def biased(y: Tensor, norm: Norm, bias: Tensor | None) -> tuple[Tensor, Norm]:
@@ -136,7 +140,9 @@ def run(x: Tensor, layer: Layer, impl: str) -> Tensor:
     """The layer by the kernels."""
     norm = layer.norm
     if norm is None:
-        return finished(convolved(x, layer, impl)[0], layer, impl)
+        if impl == "triton":
+            return finished(convolved(x, layer, impl)[0], layer, impl)
+        return finished(by_library(x, layer, layer.bias), layer._replace(bias=None), impl)
     statistics = norm.training and impl == "triton" and not norm.group and x.numel() > 0
     y, mean, var = convolved(x, layer, impl, statistics)
     known = None if mean is None or var is None else (mean, var)
@@ -152,8 +158,7 @@ def shape_class(layer: Layer, x: Tensor) -> str:
 
 def reference(x: Tensor, layer: Layer) -> Tensor:
     """The same in plain PyTorch: any order of derivative, any device."""
-    g = layer.geometry
-    y = _CONVOLUTIONS[layer.dims](x, layer.weight, layer.bias, g.stride, g.padding, g.output_padding, g.groups, g.dilation)
+    y = by_library(x, layer, layer.bias)
     if layer.norm is not None:
         return norms.plain(y, layer.norm, layer.act, layer.slope)
     return ACTS[layer.act].reference(y, layer.slope)
