@@ -110,7 +110,9 @@ def test_opcheck(spec: Spec, impl: str, sample: Sample) -> None:
         derivatives(bound(spec, impl), tensors, sample.options, spec.grad_order)
     # The last call of each; native operators only fill the tensors that registered ones hand them.
     registered = {f: args for f, args in calls.seen if f.namespace == "gancore" and not f._opname.endswith("_native")}
-    assert registered, "no registered operator was called"
+    if not registered:
+        assert spec.library, "no registered operator was called"
+        pytest.skip("the library alone does this sample")
     for func, args in registered.items():
         grad = func._schema.name not in _grad.LAST
         # Tensors of another type than the inputs are parameters of the operator, which may have no second derivative.
