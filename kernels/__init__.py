@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # what a type checker sees of the loop below
     from gancore.kernels.conv_transpose import conv_transpose2d_bn_act as conv_transpose2d_bn_act
     from gancore.kernels.conv_transpose import conv_transpose3d_bn_act as conv_transpose3d_bn_act
     from gancore.kernels.conv_transpose import conv_transpose_chain as conv_transpose_chain
+    from gancore.kernels.gradient_norm_penalty import gradient_norm_penalty as gradient_norm_penalty
+    from gancore.kernels.interpolate import interpolate as interpolate
     from gancore.kernels.kernel_sums import Kernel as Kernel
     from gancore.kernels.kernel_sums import MMDTest as MMDTest
     from gancore.kernels.kernel_sums import energy as energy

@@ -37,3 +37,20 @@ def channels(x: Tensor, dim: int) -> tuple[int, int]:
 def along(v: Tensor, ndim: int, dim: int) -> Tensor:
     """v (C,) shaped to broadcast along dimension `dim` of a tensor of `ndim` dimensions."""
     return v.view([-1 if d == dim % ndim else 1 for d in range(ndim)])
+
+
+def along_batch(v: Tensor, ndim: int) -> Tensor:
+    """v (N,), a number for each sample, shaped to broadcast to tensors (N, ...) of `ndim` dimensions; other shapes as they are,
+    with dimensions of size one in front where they have fewer."""
+    return v.view(-1, *[1] * (ndim - 1)) if v.ndim == 1 else v.view(*[1] * (ndim - v.ndim), *v.shape)
+
+
+def by_sample(x: Tensor) -> Tensor:
+    """The dense x where sample n is the n-th stretch of its memory, else an empty contiguous tensor of its shape and type."""
+    whole = len(x) < 2 or x.stride(0) * len(x) == x.numel()
+    return x if whole else torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def wide(kind: torch.dtype) -> torch.dtype:
+    """The type to compute in for numbers stored as `kind`."""
+    return torch.float32 if kind in (torch.float16, torch.bfloat16) else kind

@@ -2,16 +2,17 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import grad
 
-from gancore.losses import root
+from gancore.penalties import critics, scales
+from gancore.penalties.points import Inputs, Place, points
 
-Place = Literal["between", "real", "fake", "around"]
-Inputs = Tensor | tuple[Tensor, ...]
+Cost = tuple[float, bool, float]
 
 
 def gradient_penalty(
@@ -30,7 +31,7 @@ def gradient_penalty(
 ) -> Tensor:
     """(|g_n| - center)^2 per sample, (N,): g_n is the critic's gradient at the n-th point, with no 1/2 and no weight.
 
-    critic: maps points, then `conditions`, to scores; g is the gradient of the sum of all its outputs.
+    critic: maps points, then `conditions`, which are not differentiated, to scores; g is the gradient of the sum of all outputs.
     real, fake: points (N, ...), or tuples of them for a critic of several inputs; the norm is then over all of them.
     at: "between" eps*real + (1-eps)*fake (WGAN-GP, arXiv:1704.00028, eq. 3); "real" or "fake" (R1 and R2, arXiv:1801.04406, with
         center=0); "around" real + noise (DRAGAN, arXiv:1705.07215).
@@ -41,99 +42,85 @@ def gradient_penalty(
     create_graph: False where the penalty is only observed.
 
     Where g is 0 the derivative is 0. With center=0 and norm 2 the penalty is |g|^2, without a square root. Arithmetic on the
-    gradient is float32 or wider. Raises ValueError for a place that lacks its points, an unknown place, or an unknown norm.
+    gradient is float32 or wider, and so is the result.
+
+    Inside `torch.compile` a critic that is an nn.Module, of whatever differentiable operators, becomes part of the graph, also with
+    fullgraph=True. Any other callable breaks the graph there and is run eagerly: what it holds cannot be told.
+
+    In float16 the gradient of a module is taken at a power-of-two scale of its own (`gancore.penalties.scales`), which the loss
+    scale does not touch.
+
+    Raises ValueError for a place that lacks its points, an unknown place, or an unknown norm. Warns of batch normalisation in
+    training mode in the critic.
     """
-    return _untraced()(critic, (_tuple(real), _tuple(fake)), at, (eps, noise), conditions, create_graph, (center, one_sided, norm))
+    where, cost = points(real, fake, at, eps, noise), (center, one_sided, norm)
+    if not isinstance(critic, nn.Module):
+        alone = _untraced() if torch.compiler.is_dynamo_compiling() else _penalty
+        return alone(critic, where, conditions, (), create_graph, cost)[0]
+    device = where[0].device
+    half = scales.wanted(where)
+    if torch.compiler.is_dynamo_compiling():
+        which = critics.opened(critic, device, _traced) + 0  # a sum, for the compiler to see a plain number
+        scale: tuple[Tensor, ...] = (critics.scale(which),) if half else ()
+        found = critics.traceable(_traced)(which, critics.state(critic), where, conditions, scale, create_graph, cost)
+    else:
+        _warn_of_batch_norm(critic)
+        scale = (critics.scale(critics.number(critic, device)),) if half else ()
+        found = _penalty(critic, where, conditions, scale, create_graph, cost)
+    if half:
+        scales.adapt(scale[0], found[1])
+    return found[0]
 
 
-_opaque: list[Callable[..., Tensor]] = []
+def _penalty(
+    critic: Callable[..., Tensor],
+    where: tuple[Tensor, ...],
+    conditions: tuple[Tensor, ...],
+    scale: tuple[Tensor, ...],
+    create_graph: bool,
+    cost: Cost,
+) -> tuple[Tensor, ...]:
+    """The penalty (N,) and, where there is a scale, the largest magnitude () of the scaled gradient."""
+    # Imported as it is used: to load Triton takes a third of a second.
+    from gancore.kernels import gradient_norm_penalty
+
+    inputs = tuple(p.detach().requires_grad_() for p in where)
+    with torch.enable_grad():
+        score = critic(*inputs, *conditions)
+        # The sum over the outputs is not formed: in float16 it may overflow.
+        start = scale[0].clone() if scale else torch.ones((), device=score.device)
+        seed = start.to(score.dtype).expand_as(score)
+        gradients = grad(score, inputs, seed, create_graph=create_graph, materialize_grads=True)
+        if len(gradients) > 1:
+            gradients = (torch.cat([_wide(g).flatten(1) for g in gradients], 1),)
+        (g,) = gradients
+        if not scale:
+            return (gradient_norm_penalty(g, *cost),)
+        return gradient_norm_penalty(_wide(g) / start, *cost), g.detach().abs().amax().float()
 
 
-def _untraced() -> Callable[..., Tensor]:
-    # torch.compile refuses a double backward. Made on first use, because torch.compiler.disable loads the whole compiler.
+def _wide(g: Tensor) -> Tensor:
+    return g.float() if g.dtype in (torch.float16, torch.bfloat16) else g
+
+
+def _traced(which: int, state: dict[str, Tensor], *rest: Any) -> tuple[Tensor, ...]:
+    return _penalty(partial(critics.call, which, state), *rest)
+
+
+_opaque: list[Callable[..., Any]] = []
+
+
+def _untraced() -> Callable[..., Any]:
+    # Made on first use, because torch.compiler.disable loads the whole compiler.
     if not _opaque:
-        _opaque.append(torch.compiler.disable(_at_points))
+        _opaque.append(torch.compiler.disable(_penalty, reason="the critic of a gradient penalty is not an nn.Module"))
     return _opaque[0]
 
 
-def _at_points(
-    critic: Callable[..., Tensor],
-    samples: tuple[tuple[Tensor, ...], tuple[Tensor, ...] | None],
-    at: str,
-    chance: tuple[Tensor | None, float | Tensor | None],
-    conditions: tuple[Tensor, ...],
-    create_graph: bool,
-    cost: tuple[float, bool, float],
-) -> Tensor:
-    _warn_of_batch_norm(critic)
-    points = tuple(p.detach().requires_grad_() for p in _points(*samples, at, *chance))
-    with torch.enable_grad():
-        score = critic(*points, *conditions)
-        gradients = grad(score.sum(), points, create_graph=create_graph, materialize_grads=True)
-        flat = torch.cat([g.flatten(1) for g in gradients], 1)
-        flat = flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
-        return _penalty(flat, *cost)
-
-
-def _penalty(g: Tensor, center: float, one_sided: bool, norm: float) -> Tensor:
-    if norm == 2 and center == 0:
-        return (g * g).sum(1)
-    if norm == 2:
-        # Its derivative at 0 is 0: a critic that is constant there is pushed in no direction.
-        size = root((g * g).sum(1))
-    elif norm == 1:
-        size = g.abs().sum(1)
-    elif norm == float("inf"):
-        size = g.abs().amax(1)
-    else:
-        raise ValueError(f"norm must be 1, 2 or inf, got {norm}")
-    off = size - center
-    return (off.relu() if one_sided else off) ** 2
-
-
-def _points(
-    real: tuple[Tensor, ...], fake: tuple[Tensor, ...] | None, at: str, eps: Tensor | None, noise: float | Tensor | None
-) -> tuple[Tensor, ...]:
-    if at == "real":
-        return real
-    if at == "around":
-        return tuple(x + _noise_for(x, noise) for x in real)
-    if at not in ("between", "fake"):
-        raise ValueError(f"at must be between, real, fake or around, got {at!r}")
-    if fake is None:
-        raise ValueError(f"at={at!r} needs fake points, got None")
-    if at == "fake":
-        return fake
-    n = len(real[0])
-    share = torch.rand(n, device=real[0].device, dtype=real[0].dtype) if eps is None else eps
-    return tuple(_mix(x, g, _per_sample(share, x)) for x, g in zip(real, fake, strict=True))
-
-
-def _mix(x: Tensor, g: Tensor, share: Tensor) -> Tensor:
-    wide = torch.promote_types(x.dtype, g.dtype)  # under autocast fakes are narrower than data
-    return torch.lerp(g.to(wide), x.to(wide), share.to(wide))
-
-
-def _per_sample(eps: Tensor, x: Tensor) -> Tensor:
-    return eps.view(-1, *[1] * (x.dim() - 1)) if eps.dim() == 1 else eps.expand_as(x)
-
-
-def _noise_for(x: Tensor, noise: float | Tensor | None) -> Tensor:
-    if noise is None:
-        return 0.5 * x.std() * torch.rand_like(x)
-    return noise if isinstance(noise, Tensor) else noise * torch.randn_like(x)
-
-
-def _tuple(points: Inputs | None) -> Any:
-    return points if points is None or isinstance(points, tuple) else (points,)
-
-
-def _warn_of_batch_norm(critic: object) -> None:
-    if isinstance(critic, nn.Module) and any(
-        isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in critic.modules()
-    ):
+def _warn_of_batch_norm(critic: nn.Module) -> None:
+    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training for m in critic.modules()):
         warnings.warn(
             "the critic has batch normalisation in training mode: its score of one sample depends on the others, so the norm of "
             "one sample's gradient is not what the penalty means; use a critic without it",
-            stacklevel=4,
+            stacklevel=3,
         )

@@ -1,0 +1,67 @@
+"""What is kept of a critic that is a module between calls, and how torch.compile is handed one.
+
+torch.compile refuses a double backward. What it takes is a call that it traces by running it (`torch._dynamo.nonstrict_trace`):
+there autograd works as it does eagerly, and all that it did is in the graph. Such a call is given numbers and tensors alone. So the
+critic goes by a number, with its parameters and buffers beside it, that gradients reach them.
+"""
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+from weakref import ref
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.weak import WeakIdKeyDictionary
+
+_next = count()  # never the same number again, as an id would be
+_number_of: Any = WeakIdKeyDictionary()
+_critics: dict[int, Any] = {}
+_scales: dict[int, Tensor] = {}
+_opened: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+
+def number(critic: nn.Module, device: torch.device) -> int:
+    """The critic's number. It is forgotten with the critic."""
+    if critic not in _number_of:
+        new = _number_of[critic] = next(_next)
+        _critics[new] = ref(critic, lambda _: (_critics.pop(new), _scales.pop(new)))
+        _scales[new] = torch.ones((), device=device)
+    which = int(_number_of[critic])
+    if _scales[which].device != device:
+        _scales[which] = _scales[which].to(device)
+    return which
+
+
+def scale(which: int) -> Tensor:
+    """The scale of that critic's float16 gradients by its input, (), float32, which `gancore.penalties.scales` adapts in place."""
+    return _scales[which]
+
+
+def opened(critic: nn.Module, device: torch.device, body: Callable[..., Any]) -> int:
+    """The critic's number, for a call of `traceable(body)` inside a compiled function."""
+    if body not in _opened:
+        # Not at import: it loads the whole compiler, which is there once something is compiled.
+        _opened[body] = torch._dynamo.nonstrict_trace(body)
+    return number(critic, device)
+
+
+# What torch.compiler.assume_constant_result sets, without its import of the compiler. The compiler then calls the function once, as
+# it is, and guards that the critic is the same object.
+opened._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def traceable(body: Callable[..., Any]) -> Callable[..., Any]:
+    """`body` in the form that torch.compile traces by running it."""
+    return _opened[body]
+
+
+def state(critic: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name."""
+    return {**dict(critic.named_parameters()), **dict(critic.named_buffers())}
+
+
+def call(which: int, tensors: dict[str, Tensor], *inputs: Any) -> Any:
+    """The critic of that number, with `tensors` for its state."""
+    return functional_call(_critics[which](), tensors, inputs)
