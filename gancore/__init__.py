@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gancore.acceleration import accelerate, restore
+    from gancore.penalties.double_backward import SecondDerivatives, check_double_backward
     from gancore.runs import Run, load, train
 
 __version__ = "0.1.0"
-__all__ = ["Run", "__version__", "accelerate", "load", "restore", "train"]
+__all__ = ["Run", "SecondDerivatives", "__version__", "accelerate", "check_double_backward", "load", "restore", "train"]
 
 _HOMES = {
     **dict.fromkeys(("Run", "load", "train"), "gancore.runs"),
     **dict.fromkeys(("accelerate", "restore"), "gancore.acceleration"),
+    **dict.fromkeys(("SecondDerivatives", "check_double_backward"), "gancore.penalties.double_backward"),
 }
 _SUBMODULES = {
     "acceleration", "adversarial", "checkpoint", "core", "data", "environment", "evaluation", "export", "figures", "kernels",

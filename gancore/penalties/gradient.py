@@ -56,31 +56,48 @@ def gradient_penalty(
     where, cost = points(real, fake, at, eps, noise), (center, one_sided, norm)
     if not isinstance(critic, nn.Module):
         alone = _untraced() if torch.compiler.is_dynamo_compiling() else _penalty
-        return alone(critic, where, conditions, (), create_graph, cost)[0]
-    device = where[0].device
-    half = scales.wanted(where)
-    if torch.compiler.is_dynamo_compiling():
-        which = critics.opened(critic, device, _traced) + 0  # a sum, for the compiler to see a plain number
-        scale: tuple[Tensor, ...] = (critics.scale(which),) if half else ()
-        found = critics.traceable(_traced)(which, critics.state(critic), where, conditions, scale, create_graph, cost)
-    else:
+        return alone(critic, where, conditions, None, create_graph, cost)[0]
+    device, half = where[0].device, scales.wanted(where)
+    if not torch.compiler.is_dynamo_compiling():
         _warn_of_batch_norm(critic)
-        scale = (critics.scale(critics.number(critic, device)),) if half else ()
-        found = _penalty(critic, where, conditions, scale, create_graph, cost)
+        if not half:
+            return _penalty(critic, where, conditions, None, create_graph, cost)[0]
+        which, by_state = critics.number(critic, device), _by_state
+    else:
+        which = critics.opened(critic, device, _by_state) + 0  # a sum, for the compiler to see a plain number
+        by_state = critics.traceable(_by_state)
+    scale = (critics.scale(which),) if half else ()
+    found = by_state(which, critics.state(critic), where, conditions, scale, create_graph, cost)
     if half:
-        scales.adapt(scale[0], found[1])
+        scales.adapt(*scale, found[1])
     return found[0]
 
 
-def _penalty(
-    critic: Callable[..., Tensor],
+def _by_state(
+    which: int,
+    state: dict[str, Tensor],
     where: tuple[Tensor, ...],
     conditions: tuple[Tensor, ...],
     scale: tuple[Tensor, ...],
     create_graph: bool,
     cost: Cost,
 ) -> tuple[Tensor, ...]:
-    """The penalty (N,) and, where there is a scale, the largest magnitude () of the scaled gradient."""
+    """`_penalty` of a critic of which number and state are given, for `torch.compile` to trace and with a scale for float16."""
+    scaled = scales.Scaled(*scale) if scale else None
+    with torch.enable_grad():
+        state = state if scaled is None else scaled.weights(state)
+    return _penalty(partial(critics.call, which, state), where, conditions, scaled, create_graph, cost)
+
+
+def _penalty(
+    critic: Callable[..., Tensor],
+    where: tuple[Tensor, ...],
+    conditions: tuple[Tensor, ...],
+    scaled: scales.Scaled | None,
+    create_graph: bool,
+    cost: Cost,
+) -> tuple[Tensor, ...]:
+    """The penalty (N,) and, of a scaled gradient, the largest magnitude () that it had."""
     # Imported as it is used: to load Triton takes a third of a second.
     from gancore.kernels import gradient_norm_penalty
 
@@ -88,23 +105,16 @@ def _penalty(
     with torch.enable_grad():
         score = critic(*inputs, *conditions)
         # The sum over the outputs is not formed: in float16 it may overflow.
-        start = scale[0].clone() if scale else torch.ones((), device=score.device)
-        seed = start.to(score.dtype).expand_as(score)
-        gradients = grad(score, inputs, seed, create_graph=create_graph, materialize_grads=True)
-        if len(gradients) > 1:
-            gradients = (torch.cat([_wide(g).flatten(1) for g in gradients], 1),)
-        (g,) = gradients
-        if not scale:
+        start = score.new_ones(()) if scaled is None else scaled.start.to(score.dtype)
+        gradients = grad(score, inputs, start.expand_as(score), create_graph=create_graph, materialize_grads=True)
+        g = gradients[0] if len(gradients) == 1 else torch.cat([_wide(g).flatten(1) for g in gradients], 1)
+        if scaled is None:
             return (gradient_norm_penalty(g, *cost),)
-        return gradient_norm_penalty(_wide(g) / start, *cost), g.detach().abs().amax().float()
+        return gradient_norm_penalty(scaled.gradient(g), *cost), scaled.largest
 
 
 def _wide(g: Tensor) -> Tensor:
     return g.float() if g.dtype in (torch.float16, torch.bfloat16) else g
-
-
-def _traced(which: int, state: dict[str, Tensor], *rest: Any) -> tuple[Tensor, ...]:
-    return _penalty(partial(critics.call, which, state), *rest)
 
 
 _opaque: list[Callable[..., Any]] = []
