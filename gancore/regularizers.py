@@ -1,4 +1,4 @@
-"""Constraint keepers: hooks that run after an update."""
+"""Constraint keepers: hooks that run after an update, and the terms that go with them."""
 
 from collections.abc import Callable
 
@@ -18,3 +18,27 @@ def clip_weights(player: str, bound: float, part: str = "") -> Callable[[Nets, S
         torch._foreach_clamp_max_(weights, bound)
 
     return clip
+
+
+def second_moment(real: Tensor, fake: Tensor) -> Tensor:
+    """(E f(x)^2 + E f(g)^2) / 2 of a critic's scores on data and fakes: (N,), (M,) -> (), what Fisher GAN holds at 1."""
+    return 0.5 * (real.float().square().mean() + fake.float().square().mean())
+
+
+def fisher(moment: Tensor, multiplier: Tensor, rho: float = 1e-6) -> Tensor:
+    """The cost () of a second moment () other than 1: multiplier (moment - 1) + rho / 2 (moment - 1)^2, which the critic descends beside
+    its Wasserstein loss (Fisher GAN, Mroueh and Sercu 2017, arXiv:1705.09675, eq. 9). `fisher_multiplier` moves the multiplier."""
+    off = moment - 1
+    return multiplier.detach() * off + 0.5 * rho * off.square()
+
+
+def fisher_multiplier(
+    moment: str = "moment", multiplier: str = "multiplier", rho: float = 1e-6
+) -> Callable[[Nets, State, Terms], None]:
+    """After-hook that moves the state's buffer `multiplier` by rho (moment - 1), from the phase's term of that name, which need not be
+    routed (algorithm 1 of arXiv:1705.09675)."""
+
+    def ascend(nets: Nets, state: State, terms: Terms) -> None:
+        getattr(state, multiplier).add_(terms[moment] - 1, alpha=rho)
+
+    return ascend

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gancore.core import Batch, DataSpec, Diverged, Field, Nets, Options, Phase, Recipe, Source, Stage, Terms, UsageError
+from gancore.core.attached import attached, restore
 from gancore.core.average import Average
 from gancore.core.checks import check, phases
 from gancore.core.rows import Rows
@@ -302,6 +303,7 @@ class Trainer:
         return {
             "steps_done": self.steps_done,
             "nets": self.nets.state_dict(),
+            "attached": attached(self.nets),
             "average": self.average.copies.state_dict(),
             "state": self.state.state_dict(),
             "optims": {key: o.state_dict() for key, o in self.optims.items()},
@@ -322,6 +324,7 @@ class Trainer:
             for stage in entered if self.steps_done else ():
                 self._enter(stage)
         self.nets.load_state_dict(saved["nets"])
+        restore(self.nets, saved.get("attached", {}))  # of checkpoints without, there was none
         self.average.copies.load_state_dict(saved["average"])
         self.state.load_state_dict(saved["state"])
         for key, optim in self.optims.items():

@@ -1,8 +1,8 @@
 """What is kept of a critic that is a module between calls, and how torch.compile is handed one.
 
 torch.compile refuses a double backward. What it takes is a call that it traces by running it (`torch._dynamo.nonstrict_trace`):
-there autograd works as it does eagerly, and all that it did is in the graph. Such a call is given numbers and tensors alone. So the
-critic goes by a number, with its parameters and buffers beside it, that gradients reach them.
+there autograd works as it does eagerly, and all that it did is in the graph. Such a call is given numbers and tensors alone. So
+the critic goes by a number, with its parameters and buffers beside it, that gradients reach them.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.weak import WeakIdKeyDictionary
 
+from gancore.core.attached import attach
+
 _next = count()  # never the same number again, as an id would be
 _number_of: Any = WeakIdKeyDictionary()
 _critics: dict[int, Any] = {}
@@ -26,11 +28,9 @@ def number(critic: nn.Module, device: torch.device) -> int:
     """The critic's number. It is forgotten with the critic."""
     if critic not in _number_of:
         new = _number_of[critic] = next(_next)
-        _critics[new] = ref(critic, lambda _: (_critics.pop(new), _scales.pop(new)))
-        _scales[new] = torch.ones((), device=device)
+        _critics[new] = ref(critic, lambda _: (_critics.pop(new), _scales.pop(new, None)))
     which = int(_number_of[critic])
-    if _scales[which].device != device:
-        _scales[which] = _scales[which].to(device)
+    _scales[which] = attach(critic, "penalty_scale", torch.ones((), device=device))
     return which
 
 
@@ -45,11 +45,6 @@ def opened(critic: nn.Module, device: torch.device, body: Callable[..., Any]) ->
         # Not at import: it loads the whole compiler, which is there once something is compiled.
         _opened[body] = torch._dynamo.nonstrict_trace(body)
     return number(critic, device)
-
-
-# What torch.compiler.assume_constant_result sets, without its import of the compiler. The compiler then calls the function once, as
-# it is, and guards that the critic is the same object.
-opened._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def traceable(body: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,8 +1,8 @@
 """Whether a module gives right second derivatives, which gradient penalties are made of.
 
-With f the sum of the module's outputs times fixed random numbers and v a fixed random direction of its inputs x, a penalty's backward
-needs the derivative of <df/dx, v> by inputs and parameters. Autograd gives it by a backward through the backward. It is also how
-df/dx and df/dparameters change along v, which takes first derivatives alone:
+With f the sum of the module's outputs times fixed random numbers and v a fixed random direction of its inputs x, a penalty's
+backward needs the derivative of <df/dx, v> by inputs and parameters. Autograd gives it by a backward through the backward. It is
+also how df/dx and df/dparameters change along v, which takes first derivatives alone:
 
     d<df/dx, v> = (df(x + h v) - df(x - h v)) / 2h + O(h^2)
 
@@ -23,7 +23,7 @@ from torch.func import functional_call
 
 BOUNDS = {torch.float64: 1e-5, torch.float32: 1e-2}  # largest relative error, by the type of the inputs
 BOUND = 0.15  # of narrower ones
-STEPS = {torch.float64: (1e-3, 1e-4, 1e-5, 1e-6)}  # h over the size of the inputs; a kink that is passed on the way spoils one of them
+STEPS = {torch.float64: (1e-3, 1e-4, 1e-5, 1e-6)}  # h over the size of the inputs: a kink on the way spoils one of them
 WIDE_STEPS = (1e-1, 1e-2, 1e-3)  # of other types
 ZERO = {torch.float64: 1e-6}  # what of the largest derivative counts as none
 WIDE_ZERO = 1e-3
@@ -33,8 +33,8 @@ WIDE_ZERO = 1e-3
 class SecondDerivatives:
     """What `check_double_backward` found; true where all is right.
 
-    errors: relative error by parameter and input ("input 0"), infinite where a derivative is missing that is not zero. reason: what is
-    wrong, in words; empty where nothing is.
+    errors: relative error by parameter and input ("input 0"), infinite where a derivative is missing that is not zero. reason: what
+    is wrong, in words; empty where nothing is.
     """
 
     errors: Mapping[str, float] = field(default_factory=dict)
@@ -52,9 +52,9 @@ class SecondDerivatives:
 def check_double_backward(module: Callable[..., Any], *inputs: Any, bound: float | None = None) -> SecondDerivatives:
     """Whether `module(*inputs)` can be put under a gradient penalty: are its second derivatives right?
 
-    module: any nn.Module, or a function of tensors, that returns a tensor or a tuple of them; nothing of it is changed. It runs on a
-    fixed random state. inputs: as in a call, of any shape, best small; those that are floating tensors are differentiated, and in
-    their type and on their device the check is made. bound: the largest relative error that passes, by default 1e-5 in float64,
+    module: any nn.Module, or a function of tensors, that returns a tensor or a tuple of them; nothing of it is changed. It runs on
+    a fixed random state. inputs: as in a call, of any shape, best small; those that are floating tensors are differentiated, and
+    the check is made in their type and on their device. bound: the largest relative error that passes, by default 1e-5 in float64,
     1e-2 in float32 and 0.15 in narrower types.
 
     First derivatives are trusted: second ones are held against differences of them, taken in float64 where the module runs in it

@@ -58,19 +58,19 @@ def gradient_penalty(
         alone = _untraced() if torch.compiler.is_dynamo_compiling() else _penalty
         return alone(critic, where, conditions, None, create_graph, cost)[0]
     device, half = where[0].device, scales.wanted(where)
-    if not torch.compiler.is_dynamo_compiling():
+    if torch.compiler.is_dynamo_compiling():
+        which = _open(critic, device) + 0  # a sum, for the compiler to see a plain number
+        by_state = critics.traceable(_by_state)
+    else:
         _warn_of_batch_norm(critic)
         if not half:
             return _penalty(critic, where, conditions, None, create_graph, cost)[0]
         which, by_state = critics.number(critic, device), _by_state
-    else:
-        which = critics.opened(critic, device, _by_state) + 0  # a sum, for the compiler to see a plain number
-        by_state = critics.traceable(_by_state)
-    scale = (critics.scale(which),) if half else ()
-    found = by_state(which, critics.state(critic), where, conditions, scale, create_graph, cost)
+    scale = [critics.scale(which)] if half else []
+    penalty, *largest = by_state(which, critics.state(critic), where, conditions, scale, create_graph, cost)
     if half:
-        scales.adapt(*scale, found[1])
-    return found[0]
+        scales.adapt(scale[0], largest[0])
+    return penalty
 
 
 def _by_state(
@@ -78,7 +78,7 @@ def _by_state(
     state: dict[str, Tensor],
     where: tuple[Tensor, ...],
     conditions: tuple[Tensor, ...],
-    scale: tuple[Tensor, ...],
+    scale: list[Tensor],
     create_graph: bool,
     cost: Cost,
 ) -> tuple[Tensor, ...]:
@@ -102,6 +102,8 @@ def _penalty(
     from gancore.kernels import gradient_norm_penalty
 
     inputs = tuple(p.detach().requires_grad_() for p in where)
+    center, one_sided, norm = cost
+    cost = float(center), bool(one_sided), float(norm)  # symbols in a compiled function with dynamic=True
     with torch.enable_grad():
         score = critic(*inputs, *conditions)
         # The sum over the outputs is not formed: in float16 it may overflow.
@@ -116,6 +118,16 @@ def _penalty(
 def _wide(g: Tensor) -> Tensor:
     return g.float() if g.dtype in (torch.float16, torch.bfloat16) else g
 
+
+def _open(critic: nn.Module, device: torch.device) -> int:
+    """What a compiled function does once for its critic: the number that `critics.traceable(_by_state)` takes."""
+    _warn_of_batch_norm(critic)
+    return critics.opened(critic, device, _by_state)
+
+
+# What torch.compiler.assume_constant_result sets, without its import of the compiler. The compiler then calls the function as it is
+# while it traces, and guards that the critic is the same object.
+_open._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 _opaque: list[Callable[..., Any]] = []
 

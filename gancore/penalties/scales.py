@@ -1,14 +1,14 @@
-"""The scales of a gradient penalty in float16: of the critic's gradient by its input, and of what the penalty sends back through it.
+"""The scales of a gradient penalty in float16: of the critic's gradient by its input, and of what is sent back through it.
 
-A penalty takes the critic's gradient by itself, before any loss scale: a small one loses bits below 6e-5 and vanishes below 6e-8, a
-large one overflows at 65,504. So that backward starts from a power of two s in place of 1, and its result is divided by s in float32,
-before the norm. s belongs to the critic and is adapted from the largest magnitude seen, after each penalty; it starts at 1, and stays
-there while gradients are of a size that float16 has.
+A penalty takes the critic's gradient by itself, before any loss scale: a small one loses bits below 6e-5 and vanishes below 6e-8,
+a large one overflows at 65,504. So that backward starts from a power of two s in place of 1, and its result is divided by s in
+float32, before the norm. s belongs to the critic and is adapted from the largest magnitude seen, after each penalty; it starts at
+1, and stays there while gradients are of a size that float16 has.
 
-The penalty's own backward then enters the critic a second time, at any size: a penalty of 1e8 under a loss scale of 65,536 is nothing
-unusual. It enters divided by a power of two that brings its largest element to 1, or as far below as the scaled gradient, which it is
-multiplied with, lies above; and each parameter's gradient is multiplied by that in float32. So what float16 sees depends on no loss
-scale, and is finite at the first penalty, before s was adapted.
+The penalty's own backward then enters the critic a second time, at any size: a penalty of 1e8 under a loss scale of 65,536 is
+nothing unusual. It enters divided by a power of two that brings its largest element to 1, or as far below as the scaled gradient,
+which it is multiplied with, lies above; and each parameter's gradient is multiplied by that in float32. So what float16 sees
+depends on no loss scale. What overflows before s has settled is for the loss scaler to skip.
 
 All is tensors on the device: nothing waits for it.
 """

@@ -58,12 +58,15 @@ def test_compiled_phases_equal_eager_ones(recipe: Callable[[], Recipe]) -> None:
     assert records[0] == pytest.approx(records[1], abs=1e-5)
 
 
+@pytest.mark.parametrize(("recipe", "graphs"), [(routed, 1), (penalised, 2)])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.usefixtures("traced")
-def test_compiled_phases_are_traced_once() -> None:
+def test_compiled_phases_are_traced_once(recipe: Callable[[], Recipe], graphs: int, precision: str) -> None:
+    """One graph a phase: not even a penalty breaks it."""
     torch._dynamo.utils.counters.clear()
-    go(trainer(routed(), compile="default", steps=8), 8)
+    go(trainer(recipe(), compile="default", steps=8, precision=precision), 8)
     counters = torch._dynamo.utils.counters
-    assert counters["stats"]["unique_graphs"] == 1
+    assert counters["stats"]["unique_graphs"] == graphs
     assert not counters["graph_break"]
 
 

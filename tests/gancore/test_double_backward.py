@@ -62,7 +62,9 @@ def between(layer: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize(("function", "words"), [(_Square, "missing|off"), (_Partly, "off"), (_Once, "missing"), (_Refuses, "raises NotImpl")])
+@pytest.mark.parametrize(
+    ("function", "words"), [(_Square, r"missing|off"), (_Partly, "off"), (_Once, "missing"), (_Refuses, "raises NotImpl")]
+)
 def test_operators_of_first_order_are_condemned(function: Any, words: str, dtype: torch.dtype) -> None:
     found = gancore.check_double_backward(between(Apply(function)).to(dtype), torch.randn(4, 3, dtype=dtype))
     assert not found
