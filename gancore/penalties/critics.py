@@ -30,7 +30,8 @@ def number(critic: nn.Module, device: torch.device) -> int:
         new = _number_of[critic] = next(_next)
         _critics[new] = ref(critic, lambda _: (_critics.pop(new), _scales.pop(new, None)))
     which = int(_number_of[critic])
-    _scales[which] = attach(critic, "penalty_scale", torch.ones((), device=device))
+    if which not in _scales or _scales[which].device != device:
+        _scales[which] = attach(critic, "penalty_scale", torch.ones((), device=device))
     return which
 
 
