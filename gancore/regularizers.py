@@ -26,8 +26,11 @@ def second_moment(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def fisher(moment: Tensor, multiplier: Tensor, rho: float = 1e-6) -> Tensor:
-    """The cost () of a second moment () other than 1: multiplier (moment - 1) + rho / 2 (moment - 1)^2, which the critic descends beside
-    its Wasserstein loss (Fisher GAN, Mroueh and Sercu 2017, arXiv:1705.09675, eq. 9). `fisher_multiplier` moves the multiplier."""
+    """What a second moment () other than 1 costs, (): multiplier (moment - 1) + rho / 2 (moment - 1)^2.
+
+    The critic descends it beside its Wasserstein loss (Fisher GAN, Mroueh and Sercu 2017, arXiv:1705.09675, the augmented Lagrangian).
+    The multiplier gets no gradient: `fisher_multiplier` moves it.
+    """
     off = moment - 1
     return multiplier.detach() * off + 0.5 * rho * off.square()
 
@@ -35,8 +38,10 @@ def fisher(moment: Tensor, multiplier: Tensor, rho: float = 1e-6) -> Tensor:
 def fisher_multiplier(
     moment: str = "moment", multiplier: str = "multiplier", rho: float = 1e-6
 ) -> Callable[[Nets, State, Terms], None]:
-    """After-hook that moves the state's buffer `multiplier` by rho (moment - 1), from the phase's term of that name, which need not be
-    routed (algorithm 1 of arXiv:1705.09675)."""
+    """After-hook that moves the state's buffer `multiplier` by rho (moment - 1) (algorithm 1 of arXiv:1705.09675).
+
+    moment: the phase's term that holds it, which need not be routed.
+    """
 
     def ascend(nets: Nets, state: State, terms: Terms) -> None:
         getattr(state, multiplier).add_(terms[moment] - 1, alpha=rho)

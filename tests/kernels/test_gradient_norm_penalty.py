@@ -1,4 +1,4 @@
-"""gradient_norm_penalty beyond the contract: gradients of zero, of any size in low precision, ties, memory that is not contiguous."""
+"""gradient_norm_penalty beyond the contract: gradients of zero, of any size in low precision, ties, samples by themselves."""
 
 import math
 
