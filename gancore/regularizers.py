@@ -28,7 +28,7 @@ def second_moment(real: Tensor, fake: Tensor) -> Tensor:
 def fisher(moment: Tensor, multiplier: Tensor, rho: float = 1e-6) -> Tensor:
     """What a second moment () other than 1 costs, (): multiplier (moment - 1) + rho / 2 (moment - 1)^2.
 
-    The critic descends it beside its Wasserstein loss (Fisher GAN, Mroueh and Sercu 2017, arXiv:1705.09675, the augmented Lagrangian).
+    The critic descends it beside its Wasserstein loss (Fisher GAN, Mroueh and Sercu 2017, arXiv:1705.09675, section 3).
     The multiplier gets no gradient: `fisher_multiplier` moves it.
     """
     off = moment - 1
