@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gancore.kernels import _layout
+from gancore.kernels._conv import products
 from gancore.kernels._ranges import ranged
 from gancore.kernels.batch_norm_act import operators
 from gancore.kernels.batch_norm_act import public as norms
@@ -59,7 +60,7 @@ class _Link(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         ctx.save_for_backward(raw, bn_weight, bn_bias, mean, var, weight)
         ctx.form, ctx.layer = form, layer
-        by = operators.coefficients(bn_weight, bn_bias, mean, var, form.eps, operators.wide(raw))
+        by = operators.coefficients(bn_weight, bn_bias, mean, var, form)
         y = torch.empty(layer.shape(raw), dtype=raw.dtype, device=raw.device, memory_format=_layout.format_of(raw))
         parts = []
         for part in _slices(raw, y, weight):
@@ -123,7 +124,7 @@ def _differentiable(g: Tensor, pending: Pending, weight: Tensor, layer: Layer) -
 def _gradients(g: Tensor, pending: Pending, weight: Tensor, layer: Layer, needs: Sequence[bool]) -> tuple[Tensor, ...]:
     raw, form = pending.raw, pending.form
     body = operators.body(form.impl)
-    by = operators.coefficients(pending.weight, pending.bias, pending.mean, pending.var, form.eps, operators.wide(raw))
+    by = operators.coefficients(*pending[1:5], form, 5 if form.training else 3)
     out, added = _layout.empty_like(raw), raw.new_zeros(2, raw.shape[1], dtype=torch.float64)
     place = Place(*_layout.channels(out, 1), form.act, form.slope)
     onward = needs[0] or needs[1] or needs[2]
@@ -143,20 +144,20 @@ def _gradients(g: Tensor, pending: Pending, weight: Tensor, layer: Layer, needs:
                 out = gh
             else:
                 out[part] = gh
-    if onward:
-        more = operators.subtracted(by, added, pending.var, raw, form)
-        if raw.numel():
-            body.gradient(out, _layout.matching(raw, out), more, place, out)
-    rstd = torch.rsqrt(pending.var.double() + form.eps)
-    return out, added[1] * rstd, added[0], weight.new_zeros(weight.shape) if gweight is None else gweight.to(weight.dtype)
+    dw, db = operators.channel_gradients(added, pending.var, by, raw, form) if onward else (by.new_empty(0), by.new_empty(0))
+    if onward and raw.numel():
+        body.gradient(out, _layout.matching(raw, out), by, place, out)
+    return out, dw, db, weight.new_zeros(weight.shape) if gweight is None else gweight.to(weight.dtype)
 
 
 def _conv_gradients(g: Tensor, h: Tensor, weight: Tensor, layer: Layer, mask: Sequence[bool], impl: str) -> tuple[Tensor, Tensor]:
+    m, none = layer.geometry, weight.new_empty(0)
     if impl != "triton":
-        return _convolution_backward(g, h, weight, layer, mask)
+        apart = mask[1] and products.heavy(weight, m, len(h), h.shape[2:])
+        gh, gweight = _convolution_backward(g, h, weight, layer, (mask[0], mask[1] and not apart))
+        return gh, products.weight_gradient(h, g, m, weight.shape[2:]) if apart else gweight
     from gancore.kernels import _conv
 
-    m, none = layer.geometry, weight.new_empty(0)
     return (
         _conv.correlate(g, weight, m, h.shape[2:]) if mask[0] else none,
         _conv.weight_gradient(h, g, m, weight.shape[2:]) if mask[1] else none,
@@ -182,7 +183,8 @@ def conv_transpose_chain(x: Tensor, links: Sequence[ConvTransposeLink], *, impl:
     kept, body = _layout.format_of(x), ""
     for link in links:
         x, layer = layers.checked(op, x if pending is None else pending.raw, link)
-        body = body_of(layer, impl, x)
+        # What a chain began with it goes on with: changing over would cost the tensor that it saves.
+        body = pending.form.impl if pending is not None and impl == "auto" else body_of(layer, impl, x)
         apart = body == "reference" or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
         if pending is not None and (apart or pending.form.impl != body):
             x, pending = operators.value(*pending[:5], *pending.form), None
