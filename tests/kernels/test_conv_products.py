@@ -101,7 +101,8 @@ def test_layers_take_them(layout, monkeypatch):
         y, wanted = operator(x, w, act=None, impl="native", **options), plain(x, w, **options)
         assert y.stride() == wanted.stride()
         g = torch.randn_like(wanted)
-        for own, other in zip((y, *torch.autograd.grad(y, (x, w), g)), (wanted, *torch.autograd.grad(wanted, (x, w), g)), strict=True):
+        of = [(out, *torch.autograd.grad(out, (x, w), g)) for out in (y, wanted)]
+        for own, other in zip(*of, strict=True):
             torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-4)
         taken = list(seen)
         seen.clear()

@@ -382,7 +382,8 @@ def test_graphs_go_on_through_both_factors() -> None:
 def test_statistics_have_no_derivative() -> None:
     case = GROUPED
     x, w, _ = (t.requires_grad_() for t in case.draw())
-    for call in (lambda: transposed(x, w, case.geometry, True), lambda: operators._transposed(x, w, True, *case.geometry, "triton")):
+    args = (x, w, True, *case.geometry, "triton")
+    for call in (lambda: transposed(x, w, case.geometry, True), lambda: operators._transposed(*args)):
         y, mean, var = call()
         assert (y.requires_grad, mean.requires_grad, var.requires_grad) == (True, False, False)
         assert mean.dtype == var.dtype == torch.float32
