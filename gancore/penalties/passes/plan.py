@@ -45,6 +45,11 @@ class Plan:
         for node in reversed(self.nodes):
             if self.penalised and (node.curved or node.output in self.bent):
                 self.bent.update(node.inputs)
+        # Values whose memory the last pass reads, and those that may be views of it: tangents do not take their place.
+        kept = set(self.bent)
+        for node in self.nodes:
+            if (self.penalised and node.curved) or (not node.fresh and kept.intersection(node.inputs)):
+                kept.add(node.output)
         self.over = {
             node.output: bool(
                 node.overwrites and node.inputs[0] in maker and maker[node.inputs[0]].fresh and self.uses[node.inputs[0]] == 1
@@ -54,14 +59,14 @@ class Plan:
         readers: dict[int, list[Node]] = defaultdict(list)
         for node in self.nodes:
             if isinstance(node, Product):
-                node.bent = node.inputs[0] in self.bent
+                node.keep = node.inputs[0] in kept
             for i in node.inputs:
                 readers[i].append(node)
         # Where the tangent may take the place of an activation's penalised rows at once: weight gradients want it there.
         self.slots = {
             v
             for v, nodes in readers.items()
-            if not self.share and v not in self.bent and any(isinstance(n, Product) and n.operands[0].requires_grad for n in nodes)
+            if not self.share and v not in kept and any(isinstance(n, Product) and n.operands[0].requires_grad for n in nodes)
         }
 
     def forward(self, points: list[Tensor]) -> Tensor:

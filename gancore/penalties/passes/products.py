@@ -30,7 +30,7 @@ class Product(Node):
         self.operands = (weight,) if bias is None else (weight, bias)
         self.weight = weight.detach().to(dtype)
         self.bias = None if bias is None else bias.detach().to(dtype)
-        self.bent = False  # set by the plan: h is needed as it is until the last pass
+        self.keep = False  # set by the plan: the last pass reads h, or what h is a view of
 
     @abstractmethod
     def product(self, g: Tensor, h: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class Product(Node):
 
     def _learn_weight(self, delta: Tensor, curve: Curve, merged: set[int]) -> Tensor:
         h, tail = self.h, curve.tail
-        if not self.bent and curve.beta is None and merge(h, curve, merged):
+        if not self.keep and curve.beta is None and merge(h, curve, merged):
             return self.product(delta, h)
         pairs = [(delta[: tail.start], h[: tail.start]), (loss_adjoint(delta, curve), h[tail]), (delta[tail], curve.tangent)]
         parts = [self.product(g, x) for g, x in pairs if g is not None and x is not None and len(g)]
