@@ -85,7 +85,7 @@ class Plan:
 
     def back(self, seed: Tensor) -> list[Tensor | None]:
         """Send dD/dscore back; returns dD/dpoint on the tail. Leaves in each node what its operands learn from."""
-        deltas: dict[int, Tensor] = {self.score: seed}
+        deltas: dict[int, Tensor] = {self.score: seed if self.score in self.learned else seed[self.tail]}
         held: set[int] = {self.score}  # values whose gradient others may hold too
         for node in reversed(self.nodes):
             g = deltas.pop(node.output, None)

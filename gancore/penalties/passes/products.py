@@ -153,8 +153,10 @@ class Factor(Product):
         return ts[0] * _of(self.weight, ts[0], rows)
 
     def _learn_weight(self, delta: Tensor, curve: Curve, merged: set[int]) -> Tensor:
-        # Rows of a factor are rows of the batch, so that there is no one product that sums over them.
         h, tail = self.h, curve.tail
+        if not self.keep and curve.beta is None and merge(h, curve, merged):
+            return (delta * h).sum_to_size(self.weight.shape)
+        # Rows of a factor may be rows of the batch: they are added up once they stand together.
         parts = delta * h
         own = 0 if curve.beta is None else curve.beta * h[tail]
         if curve.share is not None:
