@@ -1,12 +1,12 @@
 """The whole update of a critic under gradient penalties, by the fewest passes, in place of two nested backwards.
 
-The penalty's derivative by the parameters is that of <v, dD/dx> for its own direction v = dP/dg held fixed: the derivative of D
-along v. So a tangent goes forth from v, and each weight learns from the pairs (h, delta) of the scores and (t, delta) of the penalty
-in one product. What is curved in between (smooth activations, norms) adds its second derivative in a last pass back.
+The penalty's derivative by the parameters is that of <v, dD/dx> for its own direction v = dP/dg held fixed: of the derivative of D
+along v. So a tangent t goes forth from v, and each weight learns in one product from the pairs (h, delta) of the scores and
+(t, delta) of the penalty. What is curved in between (smooth activations, norms) adds its second derivative in a last pass back.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -122,7 +122,7 @@ class _Batch:
         if any(len(x) != self.n for x in (*real, *fake)) or len(real) != len(fake):
             raise ValueError(f"real and fake must be as many, got {[len(x) for x in real]} and {[len(x) for x in fake]}")
         places: list[str] = [t.place for t in terms]
-        made = {t.place: _points(real, fake, t.place, eps, noise) for t in terms}
+        made: dict[str, tuple[Tensor, ...]] = {t.place: _points(real, fake, t.place, eps, noise) for t in terms}
         given: dict[str, tuple[Tensor, ...]] = {**made, "real": real, "fake": fake}
         self.head = [p for p in ("real", "fake") if p not in places]
         self.tail = [p for p in ("real", "fake", "between", "around") if p in places]
@@ -202,7 +202,9 @@ class _Step:
         if not terms:
             return [None for _ in points]
         tail = self.plan.tail
-        flat = [(x.new_zeros(x[tail].shape) if g is None else g).flatten(1).to(dtype) for x, g in zip(points, gradients, strict=True)]
+        flat = [
+            (x.new_zeros(x[tail].shape) if g is None else g).flatten(1).to(dtype) for x, g in zip(points, gradients, strict=True)
+        ]
         # By a power of two, in float32: exact.
         whole = (torch.cat(flat, 1) if len(flat) > 1 else flat[0]) / self.own.value
         directions, norms = torch.empty_like(whole), []
@@ -216,7 +218,9 @@ class _Step:
             directions[rows] = torch.autograd.grad(mean, g)[0] * (term.weight * self.scale)
             norms.append(torch.linalg.vector_norm(whole[rows], norm, dim=1))
         found["grad_norm"] = torch.cat(norms)
-        return [self._direction(k, part) for k, part in enumerate((directions / self.own.value).split([f.shape[1] for f in flat], 1))]
+        return [
+            self._direction(k, part) for k, part in enumerate((directions / self.own.value).split([f.shape[1] for f in flat], 1))
+        ]
 
     def _direction(self, k: int, part: Tensor) -> Tensor:
         """The tangent of the k-th point, in its layout; in its place in the batch where nobody needs that any more."""
@@ -232,11 +236,11 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 class _OwnScale:
     """The power of two that seeds the input gradient of a float16 critic; 1 for all others.
 
-    The largest number of that gradient should lie between 2^-6 and 2^6: small enough to leave room for the sums that lead to it, large
-    enough to keep its small parts among the normal numbers, from 2^-14 on. It follows without a word to the host.
+    The largest number of that gradient should lie between 2^-6 and 2^6: small enough to leave room for the sums that lead to it,
+    large enough to keep its small parts among the normal numbers, from 2^-14 on. It follows without a word to the host.
     """
 
-    _kept: WeakKeyDictionary[nn.Module, Tensor] = WeakKeyDictionary()
+    _kept: ClassVar[WeakKeyDictionary[nn.Module, Tensor]] = WeakKeyDictionary()
 
     def __init__(self, critic: nn.Module, plan: Plan, device: torch.device) -> None:
         self.critic = critic

@@ -107,7 +107,7 @@ def along(share: Tensor, x: Tensor) -> Tensor:
 def merge(h: Tensor, curve: Curve, merged: set[int]) -> bool:
     """Write share * h + t over the tail of h, where nobody needs that any more; False where h is part of a larger tensor.
 
-    Then one product of all deltas with h is the whole gradient of a weight. merged: storages that are so already, which views share.
+    Then one product of all deltas with h is the whole gradient of a weight. merged: storages where that is done; views share them.
     """
     storage = h.untyped_storage()
     if storage.data_ptr() in merged:

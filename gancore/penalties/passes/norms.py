@@ -3,7 +3,7 @@
 With n = (h - mean) r, r = (variance + eps)^-1/2 over the M numbers that share statistics, and <.> their mean:
 
     J_n b            = r (b - <b> - n <n b>), symmetric, so that PyTorch's own backward without a weight is its tangent too
-    d<u, J_n b> / dh = -r^2 (n (s - 3 p q) + q (u - <u>) + p (b - <b>)),   p = <n u>, q = <n b>, s = <u b> - <u><b>
+    d<u, J_n b> / dh = -r^2 (n (s - 3 p q) + q (u - <u>) + p (b - <b>)),   p = <n u>, q = <n b>, s = <(u - <u>)(b - <b>)>
 """
 
 import math
@@ -21,11 +21,11 @@ class _Norm(Node):
     """weight * n(h) + bias."""
 
     curved = True
+    h: Tensor
 
     def __init__(self, weight: Tensor | None, bias: Tensor | None, eps: float) -> None:
         super().__init__()
         self.operands = tuple(p for p in (weight, bias) if p is not None)
-        self.has_weight = weight is not None
         self.weight, self.bias = (None if p is None else p.detach() for p in (weight, bias))
         self.eps = eps
 
@@ -72,11 +72,10 @@ class _Norm(Node):
         b = ts[0].to(type_)
         mean, r = (s.to(type_) for s in self.statistics(rows))
         n = (self.h[rows].to(type_) - mean) * r
-        u_mean, b_mean, p, q = self.mean(u), self.mean(b), self.mean(n * u), self.mean(n * b)
-        s = self.mean(u * b) - u_mean * b_mean
+        u, b = u - self.mean(u), b - self.mean(b)  # first, or s is a small difference of large numbers
+        p, q, s = self.mean(n * u), self.mean(n * b), self.mean(u * b)
         minus = -r * r
-        found = n.mul_(minus * (s - 3 * p * q)).addcmul_(u.sub_(u_mean) if self.weight is not None else u - u_mean, minus * q)
-        return found.addcmul_(b - b_mean, minus * p).to(delta.dtype)
+        return n.mul_(minus * (s - 3 * p * q)).addcmul_(u, minus * q).addcmul_(b, minus * p).to(delta.dtype)
 
     def learn(self, curve: Curve, merged: set[int]) -> list[Tensor | None]:
         """As `Node.learn`."""
@@ -102,7 +101,9 @@ class LayerNorm(_Norm):
         """y."""
         h = self.h = hs[0]
         # Statistics of whole samples: their numbers may be taken in any order, hence in that of memory.
-        self.order = (1, 2, 0) if h.dim() == 4 and len(self.shape) == 3 and h.is_contiguous(memory_format=torch.channels_last) else ()
+        self.order = (
+            (1, 2, 0) if h.dim() == 4 and len(self.shape) == 3 and h.is_contiguous(memory_format=torch.channels_last) else ()
+        )
         x = self._view(h)
         self.sizes = list(x.shape[x.dim() - len(self.shape) :])
         y, self.mu, self.r = _aten.native_layer_norm(x, self.sizes, self._turn(self.weight), self._turn(self.bias), self.eps)

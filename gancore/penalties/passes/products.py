@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gancore.penalties.passes.node import ALL, CHANNELS_LAST, Curve, Node, along, loss_adjoint, merge
+from gancore.penalties.passes.node import CHANNELS_LAST, Curve, Node, along, loss_adjoint, merge
 
 _aten = torch.ops.aten
 
@@ -24,6 +24,8 @@ class Geometry(NamedTuple):
 
 class Product(Node):
     """y = w * h (+ b): a product that is linear in both, and perhaps a bias."""
+
+    h: Tensor
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
         super().__init__()
@@ -200,6 +202,3 @@ class Summand(Node):
         if a is not None:
             whole[curve.tail] = a
         return [whole.sum_to_size(self.weight.shape)]
-
-
-__all__ = ["ALL", "Convolution", "Factor", "Geometry", "Linear", "Product", "Summand"]

@@ -17,13 +17,13 @@ from torch.overrides import TorchFunctionMode
 from gancore.penalties.passes.node import Node
 
 _WAY_OUT = "gancore.penalties.gradient_penalty serves any differentiable critic"
+_T: Any = torch.Tensor
 _ABOUT = {
-    torch.Tensor.shape.__get__, torch.Tensor.dtype.__get__, torch.Tensor.ndim.__get__, torch.Tensor.requires_grad.__get__,
-    torch.Tensor.layout.__get__, torch.Tensor.size, torch.Tensor.dim, torch.Tensor.numel, torch.Tensor.nelement, torch.numel,
-    torch.Tensor.ndimension, torch.Tensor.__len__, torch.Tensor.is_floating_point, torch.is_floating_point,
-    torch.Tensor.is_complex, torch.is_complex, torch.Tensor.element_size,
-}  # fmt: skip
-_PLACE = {torch.Tensor.device.__get__, torch.Tensor.is_cuda.__get__, torch.Tensor.is_cpu.__get__, torch.Tensor.get_device}
+    *(getattr(_T, name).__get__ for name in ("shape", "dtype", "ndim", "requires_grad", "layout")),
+    *(getattr(_T, name) for name in ("size", "dim", "numel", "nelement", "ndimension", "element_size", "__len__")),
+    *(getattr(place, name) for name in ("is_floating_point", "is_complex", "numel") for place in (_T, torch)),
+}
+_PLACE = {_T.device.__get__, _T.is_cuda.__get__, _T.is_cpu.__get__, _T.get_device}
 
 
 class Recorder(TorchFunctionMode):
