@@ -173,10 +173,9 @@ class _Step:
         mine = torch.zeros_like(wide[plan.tail])
         for p in {"real", "fake"} & set(batch.tail):
             mine[self._on_tail(p)] = slopes[p]
-        merged: set[int] = set()
         share = (mine / self.own.value).flatten() if plan.share else None
-        self.learned = plan.forth(directions, share, merged)
-        plan.last(mine.to(score.dtype) if plan.seeded else None, share, self.learned, merged)
+        self.learned = plan.forth(directions, share)
+        plan.last(mine.to(score.dtype) if plan.seeded else None, self.learned)
         return found
 
     def _on_tail(self, place: str) -> slice:

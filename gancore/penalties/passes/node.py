@@ -6,7 +6,8 @@ With y = f(h, w) for h of all rows, delta = dD/dy, and t the tangent of h on the
     adjoint   J^T g                                       gradients pass through it towards the input
     tangent   J t                                         the directional derivative of y
     bend      d<delta, J t> / dh                          where f is curved in h: the source of the last pass
-    learn     d(loss + <delta, J t>) / dw                 by each operand w that has a gradient
+    learn     d(loss + <delta, J t>) / dw                 by each operand w, at this step
+    again     the same through what curved steps behind it send back, beta
 """
 
 from typing import ClassVar, NamedTuple
@@ -22,13 +23,12 @@ class Curve(NamedTuple):
     """What a step with operands learns from. tail: the penalised rows, the last ones.
 
     share: the loss's own delta on the tail is share * delta, (tail, 1, ...) wide; None where the loss does not look at these
-    rows. tangent: of the step's input, None for zero. beta: what the curved steps behind this one send back, None for zero.
+    rows. tangent: of the step's input, None for zero.
     """
 
     tail: slice
     share: Tensor | None
     tangent: Tensor | None
-    beta: Tensor | None
 
 
 class Node:
@@ -69,6 +69,10 @@ class Node:
         """The gradient of each operand, None for one that has none; `delta` is that of all rows."""
         return []
 
+    def again(self, beta: Tensor, tail: slice) -> list[Tensor]:
+        """What each operand learns from beta besides."""
+        return []
+
     def shares(self) -> bool:
         """Whether its adjoint is g itself, or memory of g: then several hold it, and nobody may write over it."""
         return False
@@ -92,11 +96,8 @@ def added(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 
 def loss_adjoint(delta: Tensor, curve: Curve) -> Tensor | None:
-    """The loss's and the penalty's whole gradient by y on the tail: share * delta + beta."""
-    if curve.share is None:
-        return curve.beta
-    own = delta[curve.tail] * along(curve.share, delta)
-    return own if curve.beta is None else own.add_(curve.beta)
+    """The loss's own gradient by y on the tail, None for zero."""
+    return None if curve.share is None else delta[curve.tail] * along(curve.share, delta)
 
 
 def along(share: Tensor, x: Tensor) -> Tensor:

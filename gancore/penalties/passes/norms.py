@@ -22,6 +22,7 @@ class _Norm(Node):
 
     curved = True
     h: Tensor
+    slope: Tensor | None
 
     def __init__(self, weight: Tensor | None, bias: Tensor | None, eps: float) -> None:
         super().__init__()
@@ -61,7 +62,7 @@ class _Norm(Node):
         """weight J_n t."""
         assert ts[0] is not None
         slope = self.backward(ts[0], rows, None)
-        self.slope = slope  # d<delta, weight J_n t> / dweight needs it again
+        self.slope = slope if self.operands else None  # d<delta, weight J_n t> / dweight needs it at once
         return slope if self.weight is None else (slope * self.wide(self.weight)).to(slope.dtype)
 
     def bend(self, delta: Tensor, ts: tuple[Tensor | None, ...], rows: slice) -> Tensor:
@@ -85,8 +86,14 @@ class _Norm(Node):
         for g, rows in ((self.delta[head], head), (loss_adjoint(self.delta, curve), curve.tail)):
             if g is not None and len(g):
                 found = [added(x, y) for x, y in zip(found, self.parameters(g, rows), strict=True)]
-        if curve.tangent is not None and self.weight is not None:
+        if curve.tangent is not None and self.weight is not None and self.slope is not None:
             found[0] = added(found[0], self.narrow(self.delta[curve.tail] * self.slope))
+        self.slope = None
+        return [x for x, p in zip(found, (self.weight, self.bias), strict=True) if p is not None]
+
+    def again(self, beta: Tensor, tail: slice) -> list[Tensor]:
+        """As `Node.again`."""
+        found = self.parameters(beta, tail)
         return [x for x, p in zip(found, (self.weight, self.bias), strict=True) if p is not None]
 
 

@@ -1,6 +1,7 @@
 """The passes through a recorded critic: each goes once through its nodes."""
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -112,8 +113,9 @@ class Plan:
             del g
         return [deltas.get(i) for i in range(self.points)]
 
-    def forth(self, directions: list[Tensor | None], share: Tensor | None, merged: set[int]) -> dict[int, Tensor]:
-        """Send tangents of the points forth; returns what operands have learned by their id, where no curved step comes after."""
+    def forth(self, directions: list[Tensor | None], share: Tensor | None) -> dict[int, Tensor]:
+        """Send tangents of the points forth; returns what operands learn by their id."""
+        merged: set[int] = set()
         tangents: dict[int, Tensor | None] = dict(enumerate(directions))
         learned: dict[int, Tensor] = {}
         left = self.uses.copy()
@@ -130,38 +132,38 @@ class Plan:
                 if not left[i]:
                     tangents.pop(i)
             tangents[node.output] = y
-            if node.output in self.bent or node.curved:
+            if node.operands and node.delta is not None:
+                self._learn(node, node.learn(Curve(self.tail, share, ts[0]), merged), learned)
+            if node.curved:
                 node.tangents = tuple(ts)
-            elif node.delta is not None:
-                self._learn(node, Curve(self.tail, share, ts[0], None), learned, merged)
+            else:
+                node.delta = None
         return learned
 
-    def last(self, seed: Tensor | None, share: Tensor | None, learned: dict[int, Tensor], merged: set[int]) -> None:
-        """Send what curved steps add back to the points; all other operands learn from it. seed: of the score, None for zero."""
+    def last(self, seed: Tensor | None, learned: dict[int, Tensor]) -> None:
+        """Send back what curved steps add; operands before them learn from it. seed: of the score, None for zero."""
         betas: dict[int, Tensor | None] = {self.score: seed}
         for node in reversed(self.nodes):
-            if node.output not in self.bent and not node.curved:
-                continue
-            beta, delta = betas.pop(node.output, None), node.delta
-            if node.operands and delta is not None:
-                self._learn(node, Curve(self.tail, share, node.tangents[0], beta), learned, merged)
+            beta = betas.pop(node.output, None)
+            if beta is not None and node.operands and node.output in self.learned:
+                self._learn(node, node.again(beta, self.tail), learned)
             for k, i in enumerate(node.inputs):
                 if i not in self.learned:
                     continue
                 found = None if beta is None else node.adjoint(beta, k, self.tail, False)
-                if node.curved and node.tangents[k] is not None:
-                    assert delta is not None
-                    found = added(found, node.bend(delta[self.tail], node.tangents, self.tail))
-                betas[i] = added(betas.get(i), found)
-            node.tangents = ()
+                if node.curved and node.tangents and node.tangents[k] is not None:
+                    assert node.delta is not None
+                    found = added(found, node.bend(node.delta[self.tail], node.tangents, self.tail))
+                if found is not None:
+                    betas[i] = added(betas.get(i), found)
+            node.tangents, node.delta = (), None
 
-    def _learn(self, node: Node, curve: Curve, learned: dict[int, Tensor], merged: set[int]) -> None:
-        for operand, found in zip(node.operands, node.learn(curve, merged), strict=True):
+    def _learn(self, node: Node, gradients: Sequence[Tensor | None], learned: dict[int, Tensor]) -> None:
+        for operand, found in zip(node.operands, gradients, strict=True):
             if found is None or not operand.requires_grad:
                 continue
             before = learned.get(id(operand))
             learned[id(operand)] = found.to(operand.dtype) if before is None else before.add_(found)
-        node.delta = None
 
     def operands(self) -> dict[int, Tensor]:
         """All operands that learn, by id."""

@@ -51,9 +51,13 @@ class Product(Node):
             found.append(self._learn_bias(self.delta, curve) if self.operands[1].requires_grad else None)
         return found
 
+    def again(self, beta: Tensor, tail: slice) -> list[Tensor]:
+        """As `Node.again`."""
+        return [self.product(beta, self.h[tail]), self.total(beta)][: len(self.operands)]
+
     def _learn_weight(self, delta: Tensor, curve: Curve, merged: set[int]) -> Tensor:
         h, tail = self.h, curve.tail
-        if not self.keep and curve.beta is None and merge(h, curve, merged):
+        if not self.keep and merge(h, curve, merged):
             return self.product(delta, h)
         pairs = [(delta[: tail.start], h[: tail.start]), (loss_adjoint(delta, curve), h[tail]), (delta[tail], curve.tangent)]
         parts = [self.product(g, x) for g, x in pairs if g is not None and x is not None and len(g)]
@@ -134,6 +138,13 @@ def _of(factor: Tensor, like: Tensor, rows: slice) -> Tensor:
     return factor[rows] if factor.dim() == like.dim() and factor.shape[0] != 1 else factor
 
 
+def _placed(x: Tensor, tail: slice) -> Tensor:
+    """x in its rows of the batch, zero elsewhere: where operands have rows, they are the batch's."""
+    whole = x.new_zeros(tail.stop, *x.shape[1:])
+    whole[tail] = x
+    return whole
+
+
 class Factor(Product):
     """h * w for a tensor that does not come from the points: a learned gain, a label's embedding, a constant mask."""
 
@@ -156,17 +167,19 @@ class Factor(Product):
 
     def _learn_weight(self, delta: Tensor, curve: Curve, merged: set[int]) -> Tensor:
         h, tail = self.h, curve.tail
-        if not self.keep and curve.beta is None and merge(h, curve, merged):
+        if not self.keep and merge(h, curve, merged):
             return (delta * h).sum_to_size(self.weight.shape)
         # Rows of a factor may be rows of the batch: they are added up once they stand together.
         parts = delta * h
-        own = 0 if curve.beta is None else curve.beta * h[tail]
-        if curve.share is not None:
-            own = own + parts[tail] * along(curve.share, parts)
+        own = torch.zeros_like(parts[tail]) if curve.share is None else parts[tail] * along(curve.share, parts)
         if curve.tangent is not None:
-            own = own + delta[tail] * curve.tangent
+            own += delta[tail] * curve.tangent
         parts[tail] = own
         return parts.sum_to_size(self.weight.shape)
+
+    def again(self, beta: Tensor, tail: slice) -> list[Tensor]:
+        """As `Node.again`."""
+        return [_placed(beta * self.h[tail], tail).sum_to_size(self.weight.shape)]
 
 
 class Summand(Node):
@@ -202,3 +215,7 @@ class Summand(Node):
         if a is not None:
             whole[curve.tail] = a
         return [whole.sum_to_size(self.weight.shape)]
+
+    def again(self, beta: Tensor, tail: slice) -> list[Tensor]:
+        """As `Node.again`."""
+        return [_placed(beta, tail).sum_to_size(self.weight.shape)]
