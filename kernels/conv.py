@@ -64,9 +64,17 @@ class _Convolution(NamedTuple):
         return math.prod(self.sizes) * len(self.x) * len(self.weight)
 
     @property
-    def heavy(self) -> bool:
-        """Whether on a CPU the weight's gradient is worth an operator of its own."""
-        return products.heavy(self.weight, self.geometry, len(self.x), self.sizes)
+    def way(self) -> str:
+        """What on a CPU is worth operators of their own: the weight's gradient ("heavy") or the input's ("few"), else "images"."""
+        if products.heavy(self.weight, self.geometry, len(self.x), self.sizes):
+            return "heavy"
+        return "few" if products.few(self.weight, self.geometry) else "images"
+
+    @property
+    def derived(self) -> bool:
+        """Whether such a derivative may be asked for."""
+        tensor = {"heavy": self.weight, "few": self.x}.get(self.way)
+        return tensor is not None and torch.is_grad_enabled() and tensor.requires_grad
 
     def run(self) -> Tensor:
         """By the library, which adds a bias for nothing."""
@@ -109,7 +117,7 @@ def _operator(dims: int) -> Callable[..., Tensor]:
         elif body == "triton":
             y = bias_act(_conv.correlate(conv.x, conv.weight, conv.geometry, conv.sizes), conv.bias, 1, *after, impl=body)
             y = y.contiguous(memory_format=_layout.format_of(conv.x))
-        elif conv.heavy:
+        elif conv.derived:
             y = bias_act(_conv.correlate(conv.x, conv.weight, conv.geometry, conv.sizes, body), conv.bias, 1, *after, impl=body)
             y = y.contiguous(memory_format=_layout.format_of(conv.x))
         else:
@@ -128,7 +136,7 @@ conv3d_bias_act = _operator(3)
 
 
 def _shape_class(act: str, conv: _Convolution) -> str:
-    return f"{act}/{'heavy' if conv.heavy else 'images'}/{_dispatch.size_class(conv.numel)}"
+    return f"{act}/{conv.way}/{_dispatch.size_class(conv.numel)}"
 
 
 def _reference(dims: int) -> Callable[..., Tensor]:

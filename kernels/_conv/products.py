@@ -22,6 +22,11 @@ _BLOCK = 1 << 20  # bytes of a block's products, which stay in a core's cache
 _HEAVY = 1 << 20  # the least numbers of a weight whose gradient is a product; by so many as a 1024th of them
 
 
+def available(x: Tensor) -> bool:
+    """Whether x lies where these run."""
+    return x.device.type == "cpu" and _native.missing(x.device) is None
+
+
 def one_pixel(x: Tensor, geometry: Geometry) -> bool:
     """Whether a transposed convolution is one product: each output pixel sees one tap."""
     alone = all(n == 1 for n in x.shape[2:]) and not any(geometry.padding) and not any(geometry.output_padding)

@@ -108,7 +108,8 @@ def convolved(x: Tensor, layer: Layer, impl: str, statistics: bool = False) -> t
         y, mean, var = _conv.transposed(x, layer.weight, layer.geometry, statistics)
         return (y, mean, var) if statistics else (y, None, None)
     way, kept = _way(layer, x), _layout.format_of(x)
-    if way == "images":
+    # Of a heavy weight it is the gradient that is a product.
+    if way == "images" or (way == "heavy" and not (torch.is_grad_enabled() and layer.weight.requires_grad)):
         return by_library(x, layer, None), None, None
     pixel = way == "pixel"
     y = products.of_one_pixel(x, layer.weight) if pixel else _conv.transposed(x, layer.weight, layer.geometry, False, impl)[0]

@@ -114,4 +114,5 @@ def test_layers_take_them(layout, monkeypatch):
     assert "transposed" in check(conv_transpose2d_bn_act, F.conv_transpose2d, (2, 4, 5, 5), (4, 3, 4, 4), stride=2, padding=1)
     assert "weight_gradient" in check(conv2d_bias_act, F.conv2d, (2, 8, 8, 8), large, stride=2, padding=1)
     assert check(conv_transpose2d_bn_act, F.conv_transpose2d, (4, 4, 9, 9), (4, 8, 3, 3)) == []
-    assert check(conv2d_bias_act, F.conv2d, (4, 4, 9, 9), (8, 4, 3, 3)) == []
+    assert "transposed" in check(conv2d_bias_act, F.conv2d, (2, 3, 9, 9), (8, 3, 3, 3))
+    assert check(conv2d_bias_act, F.conv2d, (4, 6, 9, 9), (8, 6, 3, 3)) == []

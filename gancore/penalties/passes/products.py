@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gancore.kernels._conv import Geometry as Sides
+from gancore.kernels._conv import products
 from gancore.penalties.passes.node import CHANNELS_LAST, Curve, Node, along, loss_adjoint, merge
 
 _aten = torch.ops.aten
@@ -81,6 +83,8 @@ class Convolution(Product):
         if kind is not None:  # once, where the library would do so at each call
             self.weight = self.weight.contiguous(memory_format=kind)
         self.geometry = geometry
+        self.sides = Sides(geometry.stride, geometry.padding, geometry.output_padding, geometry.dilation, geometry.groups)
+        self.quick = products.available(self.weight)
 
     def forward(self, hs: list[Tensor], overwrite: bool) -> Tensor:
         """y."""
@@ -89,7 +93,10 @@ class Convolution(Product):
 
     def adjoint(self, g: Tensor, i: int, rows: slice, overwrite: bool) -> Tensor:
         """The data gradient."""
-        return self._backward(g, self.h[rows], [True, False, False])[0]
+        h, kernel = self.h[rows], self.weight.shape[2:]
+        if self.quick and not self.geometry.transposed and products.few(self.weight, self.sides):
+            return products.transposed(g, self.weight, self.sides.reaching(g.shape[2:], h.shape[2:], kernel), False)[0]
+        return self._backward(g, h, [True, False, False])[0]
 
     def tangent(self, ts: list[Tensor | None], rows: slice, out: Tensor | None = None) -> Tensor:
         """The convolution of t, without the bias."""
@@ -97,6 +104,9 @@ class Convolution(Product):
 
     def product(self, g: Tensor, h: Tensor) -> Tensor:
         """The weight gradient."""
+        small, large = (h, g) if self.geometry.transposed else (g, h)
+        if self.quick and products.heavy(self.weight, self.sides, len(small), small.shape[2:]):
+            return products.weight_gradient(small, large, self.sides, self.weight.shape[2:])
         return self._backward(g, h, [False, True, False])[1]
 
     def total(self, g: Tensor) -> Tensor:
