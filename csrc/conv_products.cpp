@@ -46,21 +46,50 @@ template <class Visit> GANCORE_INLINE void positions(const Sides& sides, Visit v
       for (int64_t x = 0; x < sides.small[2]; ++x) visit(row++, z, y, x);
 }
 
-// One image: rows (positions, taps, channels) into sums (*large, channels).
-template <class S, class T> GANCORE_INLINE void overlap(const Sides& sides, const S* rows, T* sums) {
+template <int64_t n, class S, class T> GANCORE_INLINE void add(const S* from, T* to) {
+  for (int64_t i = 0; i < n; ++i) to[i] += load(from[i]);
+}
+
+// Lines of few channels are short: with their length known they are a few instructions.
+template <class S, class T> GANCORE_INLINE void add(const S* from, T* to, int64_t n) {
+  switch (n) {
+    case 4: return add<4>(from, to);
+    case 6: return add<6>(from, to);
+    case 8: return add<8>(from, to);
+    case 9: return add<9>(from, to);
+    case 12: return add<12>(from, to);
+    case 16: return add<16>(from, to);
+    default:
+      for (int64_t i = 0; i < n; ++i) to[i] += load(from[i]);
+  }
+}
+
+// One image: rows (positions, taps, channels) into `out`, by way of sums (*large, channels).
+template <class S, class T> GANCORE_INLINE void overlap(const Sides& sides, const S* rows, T* sums, S* out, int64_t channel_stride, int64_t pixel_stride) {
+  const int64_t pixels = Sides::product(sides.large), channels = sides.channels;
   std::fill_n(sums, Sides::product(sides.large) * sides.channels, T(0));
   positions(sides, [&](int64_t row, int64_t z, int64_t y, int64_t x) GANCORE_LAMBDA {
     const S* from = rows + row * sides.row();
     lines(sides, z, y, x, [&](int64_t in_row, int64_t in_image, int64_t n) GANCORE_LAMBDA {
-      for (int64_t i = 0; i < n; ++i) sums[in_image + i] += load(from[in_row + i]);
+      add(from + in_row, sums + in_image, n);
     });
   });
+  if (channel_stride == 1 && pixel_stride == channels) {
+    for (int64_t i = 0; i < pixels * channels; ++i) store(out[i], sums[i]);
+  } else {
+    for (int64_t p = 0; p < pixels; ++p)
+      for (int64_t c = 0; c < channels; ++c) store(out[p * pixel_stride + c * channel_stride], sums[p * channels + c]);
+  }
 }
 
-GANCORE_CLONES void overlap_of(const Sides& sides, const float* rows, float* sums) { overlap(sides, rows, sums); }
-GANCORE_CLONES void overlap_of(const Sides& sides, const double* rows, double* sums) { overlap(sides, rows, sums); }
-GANCORE_CLONES void overlap_of(const Sides& sides, const Bf16* rows, float* sums) { overlap(sides, rows, sums); }
-GANCORE_CLONES void overlap_of(const Sides& sides, const Half* rows, float* sums) { overlap(sides, rows, sums); }
+#define GANCORE_OVERLAP(S, T)                                                                                                       \
+  GANCORE_CLONES void overlap_of(const Sides& sides, const S* rows, T* sums, S* out, int64_t channel_stride, int64_t pixel_stride) { \
+    overlap(sides, rows, sums, out, channel_stride, pixel_stride);                                                                  \
+  }
+GANCORE_OVERLAP(float, float)
+GANCORE_OVERLAP(double, double)
+GANCORE_OVERLAP(Bf16, float)
+GANCORE_OVERLAP(Half, float)
 
 // sizes: int64 (5, 3).
 Sides sides_of(int64_t images, int64_t channels, const Tensor& sizes) {
@@ -79,12 +108,9 @@ void overlap_native(const Tensor rows, Tensor out, const Tensor sizes, int64_t i
     using S = decltype(stored);
     torch::stable::parallel_for(0, sides.images, 1, [&](int64_t first, int64_t last) {
       std::vector<typename Compute<S>::type> sums(pixels * channels);
-      for (int64_t image = first; image < last; ++image) {
-        overlap_of(sides, static_cast<const S*>(rows.const_data_ptr()) + image * each, sums.data());
-        S* to = static_cast<S*>(out.mutable_data_ptr()) + image * image_stride;
-        for (int64_t p = 0; p < pixels; ++p)
-          for (int64_t c = 0; c < channels; ++c) store(to[p * pixel_stride + c * channel_stride], sums[p * channels + c]);
-      }
+      for (int64_t image = first; image < last; ++image)
+        overlap_of(sides, static_cast<const S*>(rows.const_data_ptr()) + image * each, sums.data(),
+                   static_cast<S*>(out.mutable_data_ptr()) + image * image_stride, channel_stride, pixel_stride);
     });
   });
 }

@@ -72,9 +72,9 @@ class _Convolution(NamedTuple):
 
     @property
     def derived(self) -> bool:
-        """Whether such a derivative may be asked for."""
-        tensor = {"heavy": self.weight, "few": self.x}.get(self.way)
-        return tensor is not None and torch.is_grad_enabled() and tensor.requires_grad
+        """Whether a derivative may be asked for."""
+        given = (self.x, self.weight, self.bias)
+        return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given)
 
     def run(self) -> Tensor:
         """By the library, which adds a bias for nothing."""
@@ -111,13 +111,15 @@ def _operator(dims: int) -> Callable[..., Tensor]:
     ) -> Tensor:  # fmt: skip
         conv = _checked(name, x, weight, bias, stride, padding, dilation, groups)
         after = (*_arguments.activation(name, act, slope), *_arguments.range_of(name, gain, clamp))
-        body = _dispatch.choose(SPECS[dims - 1], impl, conv.x, lambda: _shape_class(after[0], conv))
+        # On a CPU it is derivatives that kernels gain by.
+        forward = impl == "auto" and conv.x.device.type == "cpu" and not conv.derived
+        body = "reference" if forward else _dispatch.choose(SPECS[dims - 1], impl, conv.x, lambda: _shape_class(after[0], conv))
         if body == "reference":
             y = act_reference(conv.run(), None, 1, *after)
         elif body == "triton":
             y = bias_act(_conv.correlate(conv.x, conv.weight, conv.geometry, conv.sizes), conv.bias, 1, *after, impl=body)
             y = y.contiguous(memory_format=_layout.format_of(conv.x))
-        elif conv.derived:
+        elif conv.derived and conv.way != "images":
             y = bias_act(_conv.correlate(conv.x, conv.weight, conv.geometry, conv.sizes, body), conv.bias, 1, *after, impl=body)
             y = y.contiguous(memory_format=_layout.format_of(conv.x))
         else:
@@ -218,6 +220,7 @@ SPECS = tuple(
         weight_op="gancore::conv_weight_gradient",
         library=True,
         on_cpu="native",
+        derivatives=True,
         bad=(
             Bad({"x": 3.0}, TypeError, "x got float"),
             Bad({"weight": torch.zeros(3, 7, *[3] * dims)}, ValueError, "weight got 7 input channels"),

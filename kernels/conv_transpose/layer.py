@@ -154,9 +154,13 @@ def run(x: Tensor, layer: Layer, impl: str) -> Tensor:
     return norms.normalised(y, norm, layer.act, layer.slope, impl, known, layer.bias)
 
 
+_HUGE = 1 << 22  # elements that no cache holds: passes over them cost most
+
+
 def shape_class(layer: Layer, x: Tensor) -> str:
     """The class of a layer in the dispatch table: normalised or not, where a CPU takes matrix products, and its result's size."""
-    size = _dispatch.size_class(torch.Size(layer.shape(x)).numel())
+    numel = torch.Size(layer.shape(x)).numel()
+    size = "huge" if numel >= _HUGE else _dispatch.size_class(numel)
     return f"{'norm' if layer.norm is not None else 'plain'}/{_way(layer, x)}/{size}"
 
 
