@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Generator, Tensor, nn
@@ -16,6 +17,7 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gancore.benchmarks.cases import Refused
+from gancore.kernels._conv import products
 
 _SEED = 2017
 _LAST: dict[str, Any] = {"memory_format": torch.channels_last}
@@ -185,11 +187,11 @@ class _Convolutions(TorchDispatchMode):
 
 
 class Bare:
-    """The convolution calls of gancore's step and nothing else, on the tensors that they had there."""
+    """The convolutions of gancore's step and nothing else, all as calls of the library, on the tensors that they had there."""
 
     def __init__(self, case: Case) -> None:
         body = Body(case, "ours")
-        with _Convolutions() as seen:
+        with mock.patch.object(products, "available", return_value=False), _Convolutions() as seen:
             body()
         self.calls = seen.calls
 
