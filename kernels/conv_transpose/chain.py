@@ -22,7 +22,7 @@ from gancore.kernels.conv_transpose import layer as layers
 from gancore.kernels.conv_transpose.layer import ConvTransposeLink, Layer
 from gancore.kernels.conv_transpose.public import body_of
 
-_SLICE = 1 << 22  # bytes of a slice's raw result
+_SLICE = 1 << 21  # bytes of a slice's raw result
 _WEIGHTS = 8  # a slice's share in backward is at least this many times the weight, whose gradient each slice adds to
 
 
