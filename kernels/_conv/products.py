@@ -48,14 +48,10 @@ def few(weight: Tensor, geometry: Geometry) -> bool:
 
 
 def heavy(weight: Tensor, geometry: Geometry, n: int, small: Sequence[int]) -> bool:
-    """Whether the weight's gradient, for n images of the small side, may be worth a product."""
-    return weight.numel() >= _HEAVY and geometry.dense and 0 < n * math.prod(small) <= weight.numel() // 1024
-
-
-def quicker(weight: Tensor, geometry: Geometry, n: int, small: Sequence[int]) -> bool:
-    """Whether it is: in float32 for a quarter of the positions, since the library's convolution gains on larger ones."""
+    """Whether the weight's gradient, for n images of the small side, is a product: in float32 for a quarter of the positions, since
+    there the library's convolution is the faster one on larger images."""
     enough = n * math.prod(small) * (1 if weight.element_size() == 2 else 4)
-    return heavy(weight, geometry, n, small) and enough <= weight.numel() // 1024
+    return weight.numel() >= _HEAVY and geometry.dense and 0 < enough <= weight.numel() // 1024
 
 
 def _sizes(geometry: Geometry, small: Sequence[int], large: Sequence[int], kernel: Sequence[int]) -> Tensor:
@@ -90,7 +86,7 @@ def transposed(x: Tensor, w: Tensor, geometry: Geometry, statistics: bool) -> tu
 def weight_gradient(x: Tensor, g: Tensor, geometry: Geometry, kernel: Sequence[int]) -> Tensor:
     """(Cin, Cout / groups, *kernel)."""
     small, large, (channels, columns) = x.shape[2:], g.shape[2:], (x.shape[1], g.shape[1])
-    if not quicker(x.new_empty(()).expand(channels, columns, *kernel), geometry, len(x), small):
+    if not heavy(x.new_empty(()).expand(channels, columns, *kernel), geometry, len(x), small):
         return library.weight_gradient(x, g, geometry, kernel)
     rows = g.new_empty(len(x) * math.prod(small), math.prod(kernel) * columns)
     _native.op("conv_unfold_native")(dense(g), rows, _sizes(geometry, small, large, kernel), len(x), columns)

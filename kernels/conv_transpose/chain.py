@@ -154,7 +154,7 @@ def _gradients(g: Tensor, pending: Pending, weight: Tensor, m: Geometry, needs: 
 def _conv_gradients(g: Tensor, h: Tensor, weight: Tensor, m: Geometry, mask: Sequence[bool], impl: str) -> tuple[Tensor, Tensor]:
     none = weight.new_empty(0)
     if impl != "triton":
-        apart = mask[1] and products.quicker(weight, m, len(h), h.shape[2:])
+        apart = mask[1] and products.heavy(weight, m, len(h), h.shape[2:])
         gh, gweight = _convolution_backward(g, h, weight, m, (mask[0], mask[1] and not apart))
         return gh, products.weight_gradient(h, g, m, weight.shape[2:]) if apart else gweight
     from gancore.kernels import _conv

@@ -164,9 +164,10 @@ def _bad(dims: int) -> tuple[Bad, ...]:
     )
 
 
-# Images, channels in and out, side: a generator's first layer, those that follow, and its last; small ones too.
+# Images, channels in and out, side: a generator's first layer, those that follow, and its last; small ones too. Each is of one
+# class in all types.
 _LAYERS = (
-    (4, 16, 32, 1), (16, 32, 64, 1), (64, 100, 512, 1), (16, 512, 256, 4), (64, 512, 256, 4),
+    (4, 16, 32, 1), (16, 32, 64, 1), (64, 100, 512, 1), (16, 512, 256, 4), (64, 1024, 512, 4),
     (4, 16, 8, 4), (16, 64, 32, 4), (16, 256, 128, 8), (64, 256, 128, 8), (64, 128, 64, 16),
     (4, 8, 3, 8), (64, 32, 3, 8), (16, 64, 3, 32), (64, 64, 3, 64),
 )  # fmt: skip

@@ -105,7 +105,7 @@ class Convolution(Product):
     def product(self, g: Tensor, h: Tensor) -> Tensor:
         """The weight gradient."""
         small, large = (h, g) if self.geometry.transposed else (g, h)
-        if self.quick and products.quicker(self.weight, self.sides, len(small), small.shape[2:]):
+        if self.quick and products.heavy(self.weight, self.sides, len(small), small.shape[2:]):
             return products.weight_gradient(small, large, self.sides, self.weight.shape[2:])
         return self._backward(g, h, [False, True, False])[1]
 
