@@ -13,6 +13,7 @@ from gancore.core import UsageError
 BENCHMARKS = {
     "mmd": "MMD losses, KID and minibatch discrimination against compiled PyTorch, KeOps and torch-fidelity",
     "conv": "transposed convolutions with norm and activation, and the critic's, against eager and compiled PyTorch",
+    "critic": "a critic's update under gradient penalties against eager and compiled PyTorch",
     "loop": "the training loop against the same step written by hand",
     "dispatch": 'the bodies of every operator: the table that impl="auto" follows',
 }

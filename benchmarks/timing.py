@@ -42,6 +42,7 @@ def compare(
     A peer of "ours" that stops with an error goes to left_out. repeats: how often a body is called in one turn, from the seconds
     that "ours" takes.
     """
+    settle()
     runs, errors = {}, {}
     for name in names:
         try:
@@ -66,6 +67,12 @@ def compare(
     for row in times.values():
         row |= {"ms": _short(row["ms"] / number), "quartiles": [_short(t / number) for t in row["quartiles"]]}
     return {name: {**times[name], **errors[name]} for name in runs}
+
+
+def settle() -> None:
+    """Bring the C library's allocator where a long run has it: until it has freed a large block it gives memory back to the system
+    at once, and what is measured is page faults."""
+    torch.empty(31 << 20, dtype=torch.uint8)
 
 
 def _several(run: Callable[[], Any], number: int) -> None:

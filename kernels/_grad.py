@@ -10,22 +10,30 @@ from torch.library import CustomOpDef
 LAST: set[str] = set()  # operators without a derivative, by their registered names
 
 
-def not_offered(op: CustomOpDef, what: str) -> None:
+def _plain(args: tuple[Any, ...]) -> bool:
+    """Whether nobody but autograd looks at this call: no compiler, mode, transform or subclass of tensors."""
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active():
+        return False
+    return all(type(a) in (Tensor, torch.nn.Parameter) for a in args if isinstance(a, Tensor))
+
+
+def not_offered(op: CustomOpDef, what: str) -> Callable[..., Any]:
     """Let the derivative of `op` raise where it is asked for; without a formula PyTorch's own message names neither `what` nor
-    a way out."""
+    a way out. Returns what to call in its place, see `direct`."""
 
     def backward(ctx: Any, *grads: Any) -> NoReturn:
         raise NotImplementedError(f"{what} is not offered by the kernels; impl='reference' has every order")
 
     op.register_autograd(backward)
     LAST.add(op._qualname)
+    body = op._init_fn
 
+    def call(*args: Any) -> Any:
+        if not _plain(args) or (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)):
+            return op(*args)
+        return body(*args)
 
-def _plain(args: tuple[Any, ...]) -> bool:
-    """Whether nobody but autograd looks at this call: no compiler, mode, transform or subclass of tensors."""
-    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active():
-        return False
-    return all(type(a) in (Tensor, torch.nn.Parameter) for a in args if isinstance(a, Tensor))
+    return call
 
 
 def direct(op: CustomOpDef, setup: Callable[..., None], backward: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import torch
+from torch.overrides import handle_torch_function, has_torch_function
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,12 +23,21 @@ def profile_ranges(on: bool = True) -> None:
 
 
 def ranged(fn: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a public operator so that its calls show up as ranges once `profile_ranges()` was called."""
+    """Wrap a public operator so that its calls show up as ranges once `profile_ranges()` was called.
+
+    Function modes, and classes of tensors with functions of their own, see it as one function, as they see PyTorch's.
+    """
     name = f"gancore::{fn.__name__}"
 
     @functools.wraps(fn)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        if not _on or torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():
+            return fn(*args, **kwargs)
+        if has_torch_function(args):
+            tensors = [a for a in args if isinstance(a, torch.Tensor)]
+            found: R = handle_torch_function(call, tensors, *args, **kwargs)
+            return found
+        if not _on:
             return fn(*args, **kwargs)
         nvtx = torch.cuda.is_initialized()
         if nvtx:

@@ -71,6 +71,7 @@ class Spec:
     a forward call reads and writes. `fusible`: under torch.compile "auto" leaves the operator to the compiler.
     `library`: the native kernel calls PyTorch's matrix product, whose bits depend on the number of threads. `mixes`: a row of the
     result depends on other rows of the batch. `on_cpu`: the body that "auto" takes on a CPU of which nothing is measured.
+    `derivatives`: there it takes kernels only where a derivative may be asked for.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Spec:
     library: bool = False
     mixes: bool = False
     on_cpu: str = "reference"
+    derivatives: bool = False
     bad: tuple[Bad, ...] = ()
     bench: tuple[Bench, ...] = ()
     ahead: Callable[[], tuple[Ahead, ...]] = tuple

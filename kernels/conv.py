@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from gancore.kernels import _activations, _arguments, _conv, _dispatch, _layout
-from gancore.kernels._conv import Geometry
+from gancore.kernels._conv import Geometry, products
 from gancore.kernels._conv.ahead import ahead
 from gancore.kernels._ranges import ranged
 from gancore.kernels._spec import HALF, Bad, Bench, Sample, Spec
@@ -63,6 +63,19 @@ class _Convolution(NamedTuple):
         """Of the result."""
         return math.prod(self.sizes) * len(self.x) * len(self.weight)
 
+    @property
+    def way(self) -> str:
+        """What on a CPU is worth operators of their own: the weight's gradient ("heavy") or the input's ("few"), else "images"."""
+        if products.heavy(self.weight, self.geometry, len(self.x), self.sizes):
+            return "heavy"
+        return "few" if products.few(self.weight, self.geometry) else "images"
+
+    @property
+    def derived(self) -> bool:
+        """Whether a derivative may be asked for."""
+        given = (self.x, self.weight, self.bias)
+        return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given)
+
     def run(self) -> Tensor:
         """By the library, which adds a bias for nothing."""
         g = self.geometry
@@ -98,11 +111,16 @@ def _operator(dims: int) -> Callable[..., Tensor]:
     ) -> Tensor:  # fmt: skip
         conv = _checked(name, x, weight, bias, stride, padding, dilation, groups)
         after = (*_arguments.activation(name, act, slope), *_arguments.range_of(name, gain, clamp))
-        body = _dispatch.choose(SPECS[dims - 1], impl, conv.x, lambda: _shape_class(after[0], conv.numel))
+        # On a CPU it is derivatives that kernels gain by.
+        forward = impl == "auto" and conv.x.device.type == "cpu" and not conv.derived
+        body = "reference" if forward else _dispatch.choose(SPECS[dims - 1], impl, conv.x, lambda: _shape_class(conv))
         if body == "reference":
             y = act_reference(conv.run(), None, 1, *after)
         elif body == "triton":
             y = bias_act(_conv.correlate(conv.x, conv.weight, conv.geometry, conv.sizes), conv.bias, 1, *after, impl=body)
+            y = y.contiguous(memory_format=_layout.format_of(conv.x))
+        elif conv.derived and conv.way != "images":
+            y = bias_act(_conv.correlate(conv.x, conv.weight, conv.geometry, conv.sizes, body), conv.bias, 1, *after, impl=body)
             y = y.contiguous(memory_format=_layout.format_of(conv.x))
         else:
             y = bias_act(conv.run(), None, 1, *after, impl=body)
@@ -119,8 +137,8 @@ conv2d_bias_act = _operator(2)
 conv3d_bias_act = _operator(3)
 
 
-def _shape_class(act: str, numel: int) -> str:
-    return f"{act}/{_dispatch.size_class(numel)}"
+def _shape_class(conv: _Convolution) -> str:
+    return f"{conv.way}/{_dispatch.size_class(conv.numel)}"
 
 
 def _reference(dims: int) -> Callable[..., Tensor]:
@@ -165,20 +183,29 @@ def _bytes(x: Tensor, weight: Tensor, bias: Tensor | None = None, **options: Any
     return x.nbytes + weight.nbytes + conv.numel * x.element_size()
 
 
+def _layer(n: int, inputs: int, outputs: int, side: int) -> Bench:
+    options = {"stride": 2, "padding": 1, "act": "leaky_relu"}
+
+    def draw(generator: Generator) -> dict[str, Tensor]:
+        x = torch.randn(n, inputs, side, side, generator=generator).to(memory_format=torch.channels_last)
+        weight = torch.randn(outputs, inputs, 4, 4, generator=generator).to(memory_format=torch.channels_last) / 50
+        return {"x": x, "weight": weight, "bias": torch.zeros(outputs)}
+
+    one = torch.empty(())
+    sizes = one.expand(n, inputs, side, side), one.expand(outputs, inputs, 4, 4)
+    conv = _checked("conv2d_bias_act", *sizes, None, options["stride"], options["padding"])
+    return Bench(_shape_class(conv), draw, options)
+
+
+# Images, channels in and out, side: of small critics and of large ones. Each is of one class in all types.
+_LAYERS = (
+    (4, 3, 8, 16), (16, 3, 32, 16), (16, 64, 128, 16), (64, 64, 128, 16), (64, 64, 128, 32), (64, 3, 64, 64), (16, 512, 1024, 8),
+)  # fmt: skip
+
+
 def _bench(dims: int) -> tuple[Bench, ...]:
-    if dims != 2:
-        return ()
-    rows: dict[str, Bench] = {}
-    for n, channels, side in ((16, 128, 16), (16, 64, 32), (64, 64, 32)):
-
-        def draw(generator: Generator, n: int = n, channels: int = channels, side: int = side) -> dict[str, Tensor]:
-            x = torch.randn(n, channels, side, side, generator=generator).to(memory_format=torch.channels_last)
-            weight = torch.randn(2 * channels, channels, 4, 4, generator=generator) / 50
-            return {"x": x, "weight": weight, "bias": torch.zeros(2 * channels)}
-
-        name = _shape_class("leaky_relu", n * channels * side * side // 2)
-        rows.setdefault(name, Bench(name, draw, {"stride": 2, "padding": 1, "act": "leaky_relu"}))
-    return tuple(rows.values())
+    rows = [_layer(*sizes) for sizes in _LAYERS] if dims == 2 else []
+    return tuple({row.shape_class: row for row in rows}.values())
 
 
 SPECS = tuple(
@@ -193,6 +220,7 @@ SPECS = tuple(
         weight_op="gancore::conv_weight_gradient",
         library=True,
         on_cpu="native",
+        derivatives=True,
         bad=(
             Bad({"x": 3.0}, TypeError, "x got float"),
             Bad({"weight": torch.zeros(3, 7, *[3] * dims)}, ValueError, "weight got 7 input channels"),

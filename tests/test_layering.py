@@ -19,6 +19,7 @@ from gancore.core import Options
 ROOT = Path(__file__).resolve().parent.parent
 PARAMETERS = {  # functions with more than ten parameters, and why they may have them
     "gancore/penalties/gradient.py:gradient_penalty": "its signature is fixed by the design",
+    "gancore/penalties/step.py:critic_step": "its signature is fixed by the design",
     "kernels/batch_norm_act/public.py:batch_norm_act": "mirrors torch.nn.functional.batch_norm",
     "kernels/conv.py:operator": "conv1d_bias_act to conv3d_bias_act mirror torch.nn.functional.conv1d to conv3d",
     "kernels/conv_transpose/public.py:operator": "conv_transposeNd_bn_act mirrors conv_transposeNd and batch_norm",

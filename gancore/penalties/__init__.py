@@ -3,5 +3,6 @@
 from gancore.penalties.gradient import gradient_penalty
 from gancore.penalties.points import Inputs as Inputs
 from gancore.penalties.points import Place as Place
+from gancore.penalties.step import critic_step
 
-__all__ = ["gradient_penalty"]
+__all__ = ["critic_step", "gradient_penalty"]

@@ -16,7 +16,7 @@ def points(
 
     Raises ValueError for a place that lacks its points and for an unknown one.
     """
-    first, second = _tuple(real), None if fake is None else _tuple(fake)
+    first, second = as_tuple(real), None if fake is None else as_tuple(fake)
     if at == "real":
         return first
     if at == "around":
@@ -36,7 +36,7 @@ def points(
     return tuple(interpolate(x, g, share) for x, g in zip(first, second, strict=True))
 
 
-def _tuple(points: Inputs) -> tuple[Tensor, ...]:
+def as_tuple(points: Inputs) -> tuple[Tensor, ...]:
     return points if isinstance(points, tuple) else (points,)
 
 

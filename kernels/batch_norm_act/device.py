@@ -74,8 +74,8 @@ def _pass_kernel(  # type: ignore[no-untyped-def]
     one, two = tl.zeros([COLS], tl.float32), tl.zeros([COLS], tl.float32)
     for tile in range(TILES):
         offs, inside = _elements(block, tile, rows, channels, inner, c, TILES, ROWS, WIDE)
-        apart = tl.load(x_ptr + offs, mask=inside, other=0.0).to(tl.float32) - mean
-        u = apart * scale + shift
+        x = tl.load(x_ptr + offs, mask=inside, other=0.0).to(tl.float32)
+        u = x * scale + shift
         a = _activations.act(u, slope, ACT)
         if STEP == "value":
             tl.store(out_ptr + offs, a, mask=inside)
@@ -84,12 +84,12 @@ def _pass_kernel(  # type: ignore[no-untyped-def]
             if STEP == "sums":
                 d = tl.where(inside, d, 0.0)
                 one += tl.sum(d, axis=0)
-                two += tl.sum(tl.where(inside, d * apart, 0.0), axis=0)
+                two += tl.sum(tl.where(inside, d * (x - mean), 0.0), axis=0)
             else:
                 d = d * scale
                 if TRAINING:
                     d -= tl.load(by_ptr + 3 * channels + c, mask=known, other=0.0)[None, :]
-                    d -= apart * tl.load(by_ptr + 4 * channels + c, mask=known, other=0.0)[None, :]
+                    d -= (x - mean) * tl.load(by_ptr + 4 * channels + c, mask=known, other=0.0)[None, :]
                 tl.store(out_ptr + offs, d, mask=inside)
     if STEP == "sums":
         tl.store(partial_ptr + block * 2 * channels + c, one, mask=known)
@@ -132,6 +132,30 @@ def _run(step: str, x: Tensor, g: Tensor, by: Tensor, place: Place, out: Tensor)
         ACT=act, STEP=step, TRAINING=len(by) > 3, **sizes,
     )  # fmt: skip
     return partial
+
+
+def coefficients(mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, by: Tensor) -> None:
+    """Fills the first three rows of `by` from tensors of its type."""
+    m, s, t = by[:3].unbind()
+    m.copy_(mean)
+    torch.rsqrt(var + eps, out=s)
+    if weight is not None:
+        s.mul_(weight)
+    torch.mul(m, s, out=t).neg_()
+    if bias is not None:
+        t.add_(bias)
+
+
+def gradients(
+    added: Tensor, total: Tensor, count: int, var: Tensor, eps: float, by: Tensor, weight: Tensor, bias: Tensor
+) -> None:  # fmt: skip
+    """Those of weight and bias from a rank's sums; from all ranks' and their count the last two rows of `by`, if it has them."""
+    variance = var.double() + eps
+    bias.copy_(added[0])
+    weight.copy_(added[1] * torch.rsqrt(variance))
+    if len(by) > 3:
+        by[3].copy_(total[0] / count * by[1])
+        by[4].copy_(total[1] / count * by[1] / variance)
 
 
 def apply(x: Tensor, coefficients: Tensor, place: Place, out: Tensor) -> None:

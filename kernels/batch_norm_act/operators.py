@@ -40,7 +40,7 @@ def _dense(x: Tensor) -> Tensor:
 
 
 @custom_op("gancore::batch_norm_moments", mutates_args=())
-def moments(x: Tensor, group: str, impl: str) -> tuple[Tensor, Tensor]:
+def _moments(x: Tensor, group: str, impl: str) -> tuple[Tensor, Tensor]:
     """Mean and biased variance (C,) of x (N, C, ...), of all ranks of the group."""
     return merged([own_moments(x, impl)], x, group)
 
@@ -62,16 +62,14 @@ def merged(parts: Sequence[tuple[Tensor, Tensor, int]], x: Tensor, group: str) -
     return mean.to(wide(x), copy=True), var.to(wide(x), copy=True)
 
 
-def coefficients(weight: Tensor | None, bias: Tensor | None, mean: Tensor, var: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-    """m, s and b (3, C)."""
-    found = mean.new_zeros(3, len(mean), dtype=dtype)
-    found[0] = mean
-    torch.rsqrt(var.to(dtype) + eps, out=found[1])
-    if weight is not None:
-        found[1] *= weight
-    if bias is not None:
-        found[2] = bias
-    return found
+def coefficients(
+    weight: Tensor | None, bias: Tensor | None, mean: Tensor, var: Tensor, form: Form, rows: int = 3
+) -> Tensor:  # fmt: skip
+    """m, s and t in the first of the rows (rows, C): u = s x + t, as the library has it, infinite parameters included."""
+    by = mean.new_empty(rows, len(mean))
+    channels = (None if t is None else t.to(mean.dtype).contiguous() for t in (mean, var, weight, bias))
+    body(form.impl).coefficients(*channels, form.eps, by)
+    return by
 
 
 @custom_op("gancore::batch_norm_act", mutates_args=())
@@ -82,7 +80,8 @@ def _forward(
     out = _layout.empty_like(x)
     if out.numel():
         place = Place(*_layout.channels(out, 1), act, slope)
-        body(impl).apply(_layout.matching(x, out), coefficients(weight, bias, mean, var, eps, wide(x)), place, out)
+        by = coefficients(weight, bias, mean, var, Form(training, eps, act, slope, group, impl))
+        body(impl).apply(_layout.matching(x, out), by, place, out)
     return out
 
 
@@ -94,35 +93,28 @@ def _grad(
     """dx, dw and db; the last two are empty where add_up is false."""
     out = _layout.empty_like(x)
     g, x = _layout.matching(g, out), _layout.matching(x, out)
-    place = Place(*_layout.channels(out, 1), act, slope)
-    by = coefficients(weight, bias, mean, var, eps, wide(x))
-    added = x.new_zeros(2, x.shape[1], dtype=torch.float64)
-    if (add_up or training) and x.numel():
-        added = body(impl).sums(g, x, by, place)
-    if x.numel() or group:
-        by = subtracted(by, added, var, x, Form(training, eps, act, slope, group, impl))
+    place, form = Place(*_layout.channels(out, 1), act, slope), Form(training, eps, act, slope, group, impl)
+    by = coefficients(weight, bias, mean, var, form, 5 if training else 3)
+    dw = db = by.new_empty(0)
+    if add_up or training:
+        added = body(impl).sums(g, x, by, place) if x.numel() else x.new_zeros(2, x.shape[1], dtype=torch.float64)
+        dw, db = channel_gradients(added, var, by, x, form)
     if x.numel():
         body(impl).gradient(g, x, by, place, out)
-    if not add_up:
-        return out, by.new_empty(0), by.new_empty(0)
-    rstd = torch.rsqrt(var.double() + eps)
-    return out, (added[1] * rstd).to(by.dtype), added[0].to(by.dtype)
+    return (out, dw, db) if add_up else (out, by.new_empty(0), by.new_empty(0))
 
 
-def subtracted(by: Tensor, added: Tensor, var: Tensor, x: Tensor, form: Form) -> Tensor:
-    """The coefficients of the gradient: in training with s mean(d) and s r^2 mean(d e), over all ranks."""
-    if not form.training:
-        return by
-    count = x.numel() // x.shape[1]
-    if form.group:
-        total = across.add(torch.cat([added.flatten(), added.new_tensor([count])]), form.group)
-        added, means = total[:-1].view_as(added), total[-1].clamp_min(1)
-        share = added / means
-    else:
-        share = added / count
-    more = share * by[1]
-    more[1] /= var.double() + form.eps
-    return torch.cat([by, more.to(by.dtype)])
+def channel_gradients(added: Tensor, var: Tensor, by: Tensor, x: Tensor, form: Form) -> tuple[Tensor, Tensor]:
+    """dw and db from the sums (2, C) of d and d e. In training also fills the last rows of the coefficients with what is subtracted
+    from the gradient, s mean(d) and s r^2 mean(d e), over all ranks."""
+    count = x.numel() // max(x.shape[1], 1)
+    total = added
+    if form.training and form.group:
+        flat = across.add(torch.cat([added.flatten(), added.new_tensor([count])]), form.group)
+        total, count = flat[:-1].view_as(added) / flat[-1].clamp_min(1), 1
+    dw, db = by.new_empty(by.shape[1]), by.new_empty(by.shape[1])
+    body(form.impl).gradients(added, total, max(count, 1), var.to(by.dtype).contiguous(), form.eps, by, dw, db)
+    return dw, db
 
 
 @custom_op("gancore::batch_norm_act_grad2", mutates_args=())
@@ -131,13 +123,13 @@ def _grad2(
     training: bool, eps: float, act: str, slope: float, group: str, impl: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """The derivatives of <a, dx> + <p, dw> + <q, db> by g, x, w and b. Plain PyTorch: few ask for this order, and rarely."""
-    kind, given = wide(x), g
+    kind, given, form = wide(x), g, Form(training, eps, act, slope, group, impl)
 
     def along(v: Tensor) -> Tensor:
         return _layout.along(v.to(kind), x.ndim, 1)
 
     dims = [d for d in range(x.ndim) if d != 1]
-    by, r = coefficients(weight, bias, mean, var, eps, kind), torch.rsqrt(var.to(kind) + eps)
+    by, r = coefficients(weight, bias, mean, var, form), torch.rsqrt(var.to(kind) + eps)
     count = x.new_full((1,), x.numel() // max(x.shape[1], 1), dtype=kind)
     if training:
         count = across.add(count, group).clamp_min(1)
@@ -148,8 +140,7 @@ def _grad2(
         return [along(v) for v in added]
 
     a, g, e = a.to(kind), g.to(kind), x.to(kind) - along(mean)
-    h, u = e * along(r), e * along(by[1]) + along(by[2])
-    form = Form(training, eps, act, slope, group, impl)
+    h, u = e * along(r), x.to(kind) * along(by[1]) + along(by[2])
     d = _first(g, u, form)
     turned, mixed = a, d
     if training:
@@ -186,7 +177,7 @@ def _second(v: Tensor, g: Tensor, u: Tensor, form: Form) -> Tensor:
     return torch.ops.gancore.bias_act_grad2(v, g, u, None, False, False, 1, form.act, form.slope, 1.0, None, form.impl)[0]
 
 
-@moments.register_fake
+@_moments.register_fake
 def _(x: Tensor, group: str, impl: str) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape[1], dtype=wide(x)), x.new_empty(x.shape[1], dtype=wide(x))
 
@@ -245,7 +236,7 @@ def _grad_backward(ctx: Any, a: Tensor | None, p: Tensor | None, q: Tensor | Non
     return gg if needs[0] else None, gx if needs[1] else None, like(gw, weight, needs[2]), like(gb, bias, needs[3]), *rest
 
 
-not_offered(moments, "the derivative of statistics without the normalisation")
+moments = not_offered(_moments, "the derivative of statistics without the normalisation")
 value = direct(_forward, _keep, _backward)
 gradients = direct(_grad, _keep_grad, _grad_backward)
 not_offered(_grad2, "the third derivative of batch normalisation with an activation")

@@ -1,7 +1,7 @@
 """The four passes over a tensor, by the native kernels; device.py has them for GPUs.
 
-Tensors are dense and lie in memory alike. Coefficients are rows of (C,) in the type computed in: m, s, b and, for the gradient in
-training, what is subtracted from it, an offset and a multiple of e.
+Tensors are dense and lie in memory alike. Coefficients are rows of (C,) in the type computed in: m, s, t with
+u = s x + t, and, for the gradient in training, what is subtracted from it, an offset and a multiple of e.
 """
 
 from typing import NamedTuple
@@ -29,6 +29,18 @@ def moments(x: Tensor, channels: int, inner: int) -> tuple[Tensor, Tensor]:
     found = x.new_empty(2, channels, dtype=torch.float64)
     _native.op("batch_norm_moments_native")(x, found, channels, inner)
     return found[0], found[1]
+
+
+def coefficients(mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, by: Tensor) -> None:
+    """Fills the first three rows of `by` from tensors of its type."""
+    _native.op("batch_norm_act_coefficients_native")(mean, var, weight, bias, eps, by)
+
+
+def gradients(
+    added: Tensor, total: Tensor, count: int, var: Tensor, eps: float, by: Tensor, weight: Tensor, bias: Tensor
+) -> None:  # fmt: skip
+    """Those of weight and bias from a rank's sums; from all ranks' and their count the last two rows of `by`, if it has them."""
+    _native.op("batch_norm_act_gradients_native")(added, total, float(count), var, eps, by, weight, bias)
 
 
 def _form(place: Place) -> tuple[int, int, int, float]:

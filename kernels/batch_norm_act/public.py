@@ -1,6 +1,7 @@
 """The public function, its reference and its rows for tests and benchmarks."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any, NamedTuple
 
 import torch
@@ -28,22 +29,26 @@ class Norm(NamedTuple):
     group: Any = ""
 
     def update(self, mean: Tensor, var: Tensor, count: int) -> None:
-        """What nn.BatchNorm does to its running statistics, with the unbiased variance."""
-        if not self.training or (self.running_mean is None and self.running_var is None and self.num_batches_tracked is None):
+        """What nn.BatchNorm does to its running statistics, from a batch's mean and biased variance; count: a rank's values."""
+        if not self.training or (self.running_mean is None and self.num_batches_tracked is None):
             return
+        total: Tensor | int = across.add(mean.new_tensor([count]), self.group) if self.group else count
+        self.follow(mean, var * (total / (total - 1)) if self.group or count > 1 else var, count)
+
+    def follow(self, mean: Tensor | None, unbiased: Tensor | None, count: int) -> None:
+        """The same, from the unbiased variance."""
         with torch.no_grad():
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(1)
-            if count == 0 and not self.group:
+            if self.running_mean is None or (count == 0 and not self.group):
                 return
             share: Any = self.momentum
             if share is None:
                 share = 1.0 / self.num_batches_tracked.double()  # type: ignore[union-attr]
-            total: Tensor | int = across.add(mean.new_tensor([count]), self.group) if self.group else count
-            unbiased = var * (total / (total - 1)) if self.group or count > 1 else var
             for running, new in ((self.running_mean, mean), (self.running_var, unbiased)):
-                if running is not None:
-                    running.lerp_(new.to(running.dtype), share if isinstance(share, float) else share.to(running.dtype))
+                if running is not None and new is not None:
+                    new = new if new.dtype == running.dtype else new.to(running.dtype)
+                    running.lerp_(new, share if isinstance(share, float) else share.to(running.dtype))
 
 
 def checked(op: str, channels: int, like: Tensor, norm: Norm, names: tuple[str, str] = ("weight", "bias")) -> Norm:
@@ -93,24 +98,28 @@ def reference(x: Tensor, *, act: str | None = "relu", slope: float = 0.2, proces
     return plain(x, norm, act or "linear", slope)
 
 
-def plain(x: Tensor, norm: Norm, act: str, slope: float) -> Tensor:
-    """The steps one after another."""
-    kind, along = operators.wide(x), lambda t: _layout.along(t.to(operators.wide(x)), x.ndim, 1)
-    y = x.to(kind)
-    if norm.training:
-        mean = var = y.new_zeros(x.shape[1])
-        if x.numel():
-            var, mean = torch.var_mean(y.detach(), [d for d in range(x.ndim) if d != 1], correction=0)
-        norm.update(mean, var, x.numel() // max(x.shape[1], 1))
-        y = F.batch_norm(y, None, None, training=True, eps=norm.eps)
-    elif norm.running_mean is not None and norm.running_var is not None:
-        y = F.batch_norm(y, norm.running_mean.to(kind), norm.running_var.to(kind), training=False, eps=norm.eps)
-    if norm.weight is not None:
-        y = y * along(norm.weight)
-    if norm.bias is not None:
-        y = y + along(norm.bias)
-    y = ACTS[act].reference(y, slope).to(x.dtype)
+def plain(x: Tensor, norm: Norm, act: str, slope: float, missing: Tensor | None = None) -> Tensor:
+    """The steps one after another, by the library. missing: see `normalised`."""
+    y = _by_library(x, norm, missing) if norm.training or norm.running_mean is not None else x
+    y = ACTS[act].reference(y, slope)
     return y.clone() if y is x else y
+
+
+def _by_library(x: Tensor, norm: Norm, missing: Tensor | None) -> Tensor:
+    kind = operators.wide(x)
+    mean, var, weight, bias = (None if t is None else t.to(kind) for t in norm[:4])
+    if norm.training and mean is not None:
+        # The batch's own statistics come with the result: what it makes of zeros with a momentum of 1.
+        mean, var = mean.new_zeros(mean.shape), mean.new_zeros(mean.shape)
+    if not x.numel():  # which the library refuses
+        y = x.clone()
+        y = y if weight is None else y * _layout.along(weight.to(x.dtype), x.ndim, 1)
+        y = y if bias is None else y + _layout.along(bias.to(x.dtype), x.ndim, 1)
+    else:
+        y = F.batch_norm(x, mean, var, weight, bias, norm.training, 1.0, norm.eps)
+    if norm.training:
+        norm.follow(mean if mean is None or missing is None else mean + missing, var, x.numel() // max(x.shape[1], 1))
+    return y
 
 
 def normalised(
@@ -230,19 +239,20 @@ def _bytes(x: Tensor, training: bool = False, **options: Any) -> int:
     return (3 if training else 2) * x.nbytes
 
 
-_SHAPES = ((16, 512, 4, 4), (16, 128, 16, 16), (64, 128, 16, 16), (64, 64, 32, 32))
+_SHAPES = ((4, 16, 4, 4), (16, 32, 8, 8), (16, 512, 4, 4), (16, 128, 16, 16), (64, 64, 32, 32))
 
 
 def _bench() -> tuple[Bench, ...]:
     rows = []
-    for act in ("linear", "relu", "leaky_relu", "tanh"):
-        for shape in _SHAPES:
-            draw = _draw(*shape)
-            last = lambda generator, draw=draw: {
-                n: t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for n, t in draw(generator).items()
-            }
-            for kind in (draw, last):
-                rows.append(Bench(shape_class(act, kind(Generator())["x"]), kind, {"act": act, "training": True}))
+    for act, shape, memory_format in product(_activations.ACTS, _SHAPES, (torch.contiguous_format, torch.channels_last)):
+        size = torch.Size(shape).numel()
+
+        def draw(generator: Generator, shape: tuple[int, ...] = shape, kind: Any = memory_format) -> dict[str, Tensor]:
+            x = torch.randn(shape, generator=generator).to(memory_format=kind)
+            return {"x": x, "weight": torch.ones(shape[1]), "bias": torch.zeros(shape[1])}
+
+        name = f"{act}/{'planes' if memory_format == torch.contiguous_format else 'last'}/{_dispatch.size_class(size)}"
+        rows.append(Bench(name, draw, {"act": act, "training": True}))
     return tuple({row.shape_class: row for row in rows}.values())
 
 
@@ -256,6 +266,7 @@ SPEC = Spec(
     bytes_moved=_bytes,
     mixes=True,
     on_cpu="native",
+    bench=_bench(),
     bad=(
         Bad({"x": 3.0}, TypeError, "x got float"),
         Bad({"x": torch.zeros(3)}, ValueError, "x got 1 dimensions"),

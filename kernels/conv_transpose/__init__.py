@@ -7,7 +7,8 @@ taken off the running mean, and without normalisation it is added in the activat
 derivatives in evaluation.
 
 On a GPU the convolution is the phase kernel of `_conv`, whose tiles give the statistics as they are written; on a CPU it is the
-library's. `batch_norm_act` states the maths of what follows, `chain.py` how layers that follow one another keep one tensor each.
+library's, or matrix products where that is slow: of the first layer, the last one, and the gradient of large weights.
+`batch_norm_act` states the maths of what follows, `chain.py` how layers that follow one another keep one tensor each.
 """
 
 from gancore.kernels.conv_transpose.chain import ConvTransposeLink, conv_transpose_chain

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gancore.kernels import _layout
+from gancore.kernels._conv import Geometry, products
 from gancore.kernels._ranges import ranged
 from gancore.kernels.batch_norm_act import operators
 from gancore.kernels.batch_norm_act import public as norms
@@ -21,7 +22,7 @@ from gancore.kernels.conv_transpose import layer as layers
 from gancore.kernels.conv_transpose.layer import ConvTransposeLink, Layer
 from gancore.kernels.conv_transpose.public import body_of
 
-_SLICE = 1 << 22  # bytes of a slice's raw result
+_SLICE = 1 << 21  # bytes of a slice's raw result
 _WEIGHTS = 8  # a slice's share in backward is at least this many times the weight, whose gradient each slice adds to
 
 
@@ -57,9 +58,10 @@ class _Link(torch.autograd.Function):
         ctx: Any, raw: Tensor, bn_weight: Tensor | None, bn_bias: Tensor | None, mean: Tensor, var: Tensor, weight: Tensor,
         form: operators.Form, layer: Layer, statistics: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        # The weight as it was given: of autocast's copies none is kept.
         ctx.save_for_backward(raw, bn_weight, bn_bias, mean, var, weight)
-        ctx.form, ctx.layer = form, layer
-        by = operators.coefficients(bn_weight, bn_bias, mean, var, form.eps, operators.wide(raw))
+        ctx.form, ctx.geometry, weight = form, layer.geometry, layer.weight.detach()
+        by = operators.coefficients(bn_weight, bn_bias, mean, var, form)
         y = torch.empty(layer.shape(raw), dtype=raw.dtype, device=raw.device, memory_format=_layout.format_of(raw))
         parts = []
         for part in _slices(raw, y, weight):
@@ -79,12 +81,12 @@ class _Link(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor, *rest: Any) -> tuple[Tensor | None, ...]:
         raw, bn_weight, bn_bias, mean, var, weight = ctx.saved_tensors
-        layer, needs = ctx.layer, ctx.needs_input_grad
+        geometry, needs = ctx.geometry, ctx.needs_input_grad
         pending = Pending(raw, bn_weight, bn_bias, mean, var, ctx.form)
         if torch.is_grad_enabled():
-            found = _differentiable(g, pending, weight, layer)
+            found = _differentiable(g, pending, weight, geometry)
         else:
-            found = _gradients(g, pending, weight, layer, needs)
+            found = _gradients(g, pending, weight, geometry, needs)
         graw, dw, db, gweight = found
         own = operators.like(dw, bn_weight, needs[1]), operators.like(db, bn_bias, needs[2])
         return graw if needs[0] else None, *own, None, None, gweight if needs[5] else None, None, None, None
@@ -97,40 +99,40 @@ def _activated(raw: Tensor, by: Tensor, form: operators.Form) -> Tensor:
     return out
 
 
-def _convolution_backward(g: Tensor, h: Tensor, weight: Tensor, layer: Layer, mask: Sequence[bool]) -> tuple[Tensor, Tensor]:
-    m = layer.geometry
+def _convolution_backward(g: Tensor, h: Tensor, weight: Tensor, m: Geometry, mask: Sequence[bool]) -> tuple[Tensor, Tensor]:
     sizes = list(m.stride), list(m.padding), list(m.dilation)
     found = torch.ops.aten.convolution_backward(g, h, weight, None, *sizes, True, list(m.output_padding), m.groups, [*mask, False])
     return found[0], found[1]
 
 
-def _differentiable(g: Tensor, pending: Pending, weight: Tensor, layer: Layer) -> tuple[Tensor, ...]:
+def _differentiable(g: Tensor, pending: Pending, weight: Tensor, m: Geometry) -> tuple[Tensor, ...]:
     """The same by operators that have derivatives, for a second backward."""
     *tensors, form = pending
     with torch.enable_grad():
+        given, weight = weight, weight.to(g.dtype)
         h = operators.value(*tensors, *form)
         if form.impl == "triton":
             from gancore.kernels import _conv
 
-            m = layer.geometry
             gh, gweight = _conv.correlate(g, weight, m, h.shape[2:]), _conv.weight_gradient(h, g, m, weight.shape[2:])
         else:
-            gh, gweight = _convolution_backward(g, h, weight, layer, (True, True))
+            gh, gweight = _convolution_backward(g, h, weight, m, (True, True))
         graw, dw, db = operators.gradients(gh, *tensors, True, *form)
+        gweight = gweight.to(given.dtype)
     return graw, dw, db, gweight
 
 
-def _gradients(g: Tensor, pending: Pending, weight: Tensor, layer: Layer, needs: Sequence[bool]) -> tuple[Tensor, ...]:
+def _gradients(g: Tensor, pending: Pending, weight: Tensor, m: Geometry, needs: Sequence[bool]) -> tuple[Tensor, ...]:
     raw, form = pending.raw, pending.form
     body = operators.body(form.impl)
-    by = operators.coefficients(pending.weight, pending.bias, pending.mean, pending.var, form.eps, operators.wide(raw))
+    by = operators.coefficients(*pending[1:5], form, 5 if form.training else 3)
     out, added = _layout.empty_like(raw), raw.new_zeros(2, raw.shape[1], dtype=torch.float64)
     place = Place(*_layout.channels(out, 1), form.act, form.slope)
     onward = needs[0] or needs[1] or needs[2]
-    gweight = None
+    given, weight, gweight = weight, weight.to(raw.dtype), None
     for part in _slices(raw, g, weight):
         h = _activated(raw[part], by, form)
-        gh, more = _conv_gradients(g[part], h, weight, layer, (onward, needs[5]), form.impl)
+        gh, more = _conv_gradients(g[part], h, weight, m, (onward, needs[5]), form.impl)
         if needs[5]:
             # Sums of slices are rounded once.
             gweight = more.to(operators.wide(more)) if gweight is None else gweight.add_(more)
@@ -143,20 +145,20 @@ def _gradients(g: Tensor, pending: Pending, weight: Tensor, layer: Layer, needs:
                 out = gh
             else:
                 out[part] = gh
-    if onward:
-        more = operators.subtracted(by, added, pending.var, raw, form)
-        if raw.numel():
-            body.gradient(out, _layout.matching(raw, out), more, place, out)
-    rstd = torch.rsqrt(pending.var.double() + form.eps)
-    return out, added[1] * rstd, added[0], weight.new_zeros(weight.shape) if gweight is None else gweight.to(weight.dtype)
+    dw, db = operators.channel_gradients(added, pending.var, by, raw, form) if onward else (by.new_empty(0), by.new_empty(0))
+    if onward and raw.numel():
+        body.gradient(out, _layout.matching(raw, out), by, place, out)
+    return out, dw, db, given.new_zeros(given.shape) if gweight is None else gweight.to(given.dtype)
 
 
-def _conv_gradients(g: Tensor, h: Tensor, weight: Tensor, layer: Layer, mask: Sequence[bool], impl: str) -> tuple[Tensor, Tensor]:
+def _conv_gradients(g: Tensor, h: Tensor, weight: Tensor, m: Geometry, mask: Sequence[bool], impl: str) -> tuple[Tensor, Tensor]:
+    none = weight.new_empty(0)
     if impl != "triton":
-        return _convolution_backward(g, h, weight, layer, mask)
+        apart = mask[1] and products.heavy(weight, m, len(h), h.shape[2:])
+        gh, gweight = _convolution_backward(g, h, weight, m, (mask[0], mask[1] and not apart))
+        return gh, products.weight_gradient(h, g, m, weight.shape[2:]) if apart else gweight
     from gancore.kernels import _conv
 
-    m, none = layer.geometry, weight.new_empty(0)
     return (
         _conv.correlate(g, weight, m, h.shape[2:]) if mask[0] else none,
         _conv.weight_gradient(h, g, m, weight.shape[2:]) if mask[1] else none,
@@ -182,22 +184,23 @@ def conv_transpose_chain(x: Tensor, links: Sequence[ConvTransposeLink], *, impl:
     kept, body = _layout.format_of(x), ""
     for link in links:
         x, layer = layers.checked(op, x if pending is None else pending.raw, link)
-        body = body_of(layer, impl, x)
+        # What a chain began with it goes on with: changing over would cost the tensor that it saves.
+        body = pending.form.impl if pending is not None and impl == "auto" else body_of(layer, impl, x)
         apart = body == "reference" or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
         if pending is not None and (apart or pending.form.impl != body):
             x, pending = operators.value(*pending[:5], *pending.form), None
         if apart:
             x = layers.reference(x, layer) if body == "reference" else layers.run(x, layer, body)
             continue
-        x, pending = _step(x, pending, layer, body)
+        x, pending = _step(x, pending, layer, body, link.weight)
     if pending is not None:
         x = operators.value(*pending[:5], *pending.form)
     x = x.contiguous(memory_format=kept) if body == "triton" else x
     return x[0] if single else x
 
 
-def _step(x: Tensor, pending: Pending | None, layer: Layer, body: str) -> tuple[Tensor, Pending | None]:
-    """A layer of what is pending, or of x: its result, or its raw one as pending."""
+def _step(x: Tensor, pending: Pending | None, layer: Layer, body: str, given: Tensor) -> tuple[Tensor, Pending | None]:
+    """A layer of what is pending, or of x: its result, or its raw one as pending. given: its weight before a cast."""
     norm = layer.norm
     wanted = norm is not None and norm.training
     if pending is None:
@@ -206,7 +209,7 @@ def _step(x: Tensor, pending: Pending | None, layer: Layer, body: str) -> tuple[
         if wanted and known is None and norm is not None:
             known = operators.moments(raw.detach(), norm.group, body)
     else:
-        raw, mean, var = _Link.apply(*pending[:5], layer.weight, pending.form, layer, wanted)
+        raw, mean, var = _Link.apply(*pending[:5], given, pending.form, layer, wanted)
         known = (mean, var) if wanted else None
     if norm is None:
         return layers.finished(raw, layer, body), None

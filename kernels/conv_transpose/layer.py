@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gancore.kernels import _arguments, _conv, _dispatch, _layout
 from gancore.kernels._activations import ACTS
-from gancore.kernels._conv import Geometry
+from gancore.kernels._conv import Geometry, products
 from gancore.kernels.batch_norm_act import public as norms
 from gancore.kernels.batch_norm_act.operators import wide
 from gancore.kernels.batch_norm_act.public import Norm
@@ -107,7 +107,13 @@ def convolved(x: Tensor, layer: Layer, impl: str, statistics: bool = False) -> t
     if impl == "triton":
         y, mean, var = _conv.transposed(x, layer.weight, layer.geometry, statistics)
         return (y, mean, var) if statistics else (y, None, None)
-    return by_library(x, layer, None), None, None
+    way, kept = _way(layer, x), _layout.format_of(x)
+    # Of a heavy weight it is the gradient that is a product.
+    if way == "images" or (way == "heavy" and not (torch.is_grad_enabled() and layer.weight.requires_grad)):
+        return by_library(x, layer, None), None, None
+    pixel = way == "pixel"
+    y = products.of_one_pixel(x, layer.weight) if pixel else _conv.transposed(x, layer.weight, layer.geometry, False, impl)[0]
+    return y if kept == torch.contiguous_format and y.is_contiguous() else y.contiguous(memory_format=kept), None, None
 
 
 def by_library(x: Tensor, layer: Layer, bias: Tensor | None) -> Tensor:
@@ -140,9 +146,7 @@ def run(x: Tensor, layer: Layer, impl: str) -> Tensor:
     """The layer by the kernels."""
     norm = layer.norm
     if norm is None:
-        if impl == "triton":
-            return finished(convolved(x, layer, impl)[0], layer, impl)
-        return finished(by_library(x, layer, layer.bias), layer._replace(bias=None), impl)
+        return finished(convolved(x, layer, impl)[0], layer, impl)
     statistics = norm.training and impl == "triton" and not norm.group and x.numel() > 0
     y, mean, var = convolved(x, layer, impl, statistics)
     known = None if mean is None or var is None else (mean, var)
@@ -150,15 +154,31 @@ def run(x: Tensor, layer: Layer, impl: str) -> Tensor:
     return norms.normalised(y, norm, layer.act, layer.slope, impl, known, layer.bias)
 
 
+_HUGE = 1 << 22  # elements that no cache holds: passes over them cost most
+
+
 def shape_class(layer: Layer, x: Tensor) -> str:
-    """The class of a layer in the dispatch table: normalised or not, and the size of its result."""
-    size = _dispatch.size_class(torch.Size(layer.shape(x)).numel())
-    return f"{'norm' if layer.norm is not None else 'plain'}/{size}"
+    """The class of a layer in the dispatch table: normalised or not, where a CPU takes matrix products, and its result's size."""
+    numel = torch.Size(layer.shape(x)).numel()
+    size = "huge" if numel >= _HUGE else _dispatch.size_class(numel)
+    return f"{'norm' if layer.norm is not None else 'plain'}/{_way(layer, x)}/{size}"
+
+
+def _way(layer: Layer, x: Tensor) -> str:
+    if products.one_pixel(x, layer.geometry):
+        return "pixel"
+    if products.few(layer.weight, layer.geometry):
+        return "few"
+    return "heavy" if products.heavy(layer.weight, layer.geometry, len(x), x.shape[2:]) else "images"
 
 
 def reference(x: Tensor, layer: Layer) -> Tensor:
     """The same in plain PyTorch: any order of derivative, any device."""
-    y = by_library(x, layer, layer.bias)
-    if layer.norm is not None:
-        return norms.plain(y, layer.norm, layer.act, layer.slope)
-    return ACTS[layer.act].reference(y, layer.slope)
+    norm = layer.norm
+    y = by_library(x, layer, None if norm is not None and norm.training else layer.bias)
+    if norm is None:
+        return ACTS[layer.act].reference(y, layer.slope)
+    if not norm.training:
+        return norms.plain(y, norm, layer.act, layer.slope)
+    y, norm = biased(y, norm, layer.bias)
+    return norms.plain(y, norm, layer.act, layer.slope, layer.bias)

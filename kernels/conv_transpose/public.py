@@ -164,26 +164,35 @@ def _bad(dims: int) -> tuple[Bad, ...]:
     )
 
 
-_LAYERS = ((16, 512, 4), (16, 256, 8), (16, 128, 16), (64, 128, 16))
+# Images, channels in and out, side: a generator's first layer, those that follow, and its last; small ones too. Each is of one
+# class in all types.
+_LAYERS = (
+    (4, 16, 32, 1), (16, 32, 64, 1), (64, 100, 512, 1), (16, 512, 256, 4), (64, 1024, 512, 4),
+    (4, 16, 8, 4), (16, 64, 32, 4), (16, 256, 128, 8), (64, 256, 128, 8), (64, 128, 64, 16),
+    (4, 8, 3, 8), (64, 32, 3, 8), (16, 64, 3, 32), (64, 64, 3, 64),
+)  # fmt: skip
+
+
+def _layer(n: int, inputs: int, outputs: int, side: int) -> Bench:
+    few = outputs == 3
+    options: dict[str, Any] = {"act": "tanh"} if few else {"act": "relu", "training": True}
+    options |= {"stride": 1, "padding": 0} if side == 1 else {"stride": 2, "padding": 1}
+
+    def draw(generator: Generator) -> dict[str, Tensor]:
+        x = torch.randn(n, inputs, side, side, generator=generator)
+        weight = torch.randn(inputs, outputs, 4, 4, generator=generator) / 50
+        norm = {} if few else {"bn_weight": torch.ones(outputs), "bn_bias": torch.zeros(outputs)}
+        return {"x": x.to(memory_format=torch.channels_last), "weight": weight.to(memory_format=torch.channels_last), **norm}
+
+    one = torch.empty(())
+    link = ConvTransposeLink(one.expand(inputs, outputs, 4, 4), **options)
+    x, layer = layers.checked(layers.CHAIN, one.expand(n, inputs, side, side), link)
+    return Bench(layers.shape_class(layer, x), draw, options)
 
 
 def _bench(dims: int) -> tuple[Bench, ...]:
-    if dims != 2:
-        return ()
-    rows: dict[str, Bench] = {}
-    for n, channels, side in _LAYERS:
-        options = {"stride": 2, "padding": 1, "training": True}
-
-        def draw(generator: Generator, n: int = n, channels: int = channels, side: int = side) -> dict[str, Tensor]:
-            x = torch.randn(n, channels, side, side, generator=generator)
-            half = channels // 2
-            weight = torch.randn(channels, half, 4, 4, generator=generator) / 50
-            norm = {"bn_weight": torch.ones(half), "bn_bias": torch.zeros(half)}
-            return {"x": x.to(memory_format=torch.channels_last), "weight": weight, **norm}
-
-        name = f"norm/{_dispatch.size_class(n * channels * 2 * side * side)}"
-        rows.setdefault(name, Bench(name, draw, options))
-    return tuple(rows.values())
+    rows = [_layer(*sizes) for sizes in _LAYERS] if dims == 2 else []
+    return tuple({row.shape_class: row for row in rows}.values())
 
 
 SPECS = tuple(

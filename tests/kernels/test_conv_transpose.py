@@ -129,7 +129,14 @@ def test_pytorchs_own_samples(tmp_path):
         for x, (weight, bias), sizes in seen[f"nn.functional.{name}"]:
             tensors = [t if t is None else t.to(dtype) for t in (x, weight, bias)]
             found = operator(dims)(*tensors, act=None, impl="native", **sizes)
-            torch.testing.assert_close(found, getattr(F, name)(*tensors, **sizes))
+            wanted = getattr(F, name)(*tensors, **sizes)
+            close = torch.testing.assert_close
+            if dtype in (torch.bfloat16, torch.float16) and wanted.numel():
+                # The products that make an element are rounded, as the library's result is: to parts of what they are.
+                size = 2 * float(wanted.abs().max())
+                close(found, wanted, rtol=0, atol=size * torch.finfo(dtype).eps)
+            else:
+                close(found, wanted)
             count[x.ndim - dims] += 1
     assert min(count[1], count[2]) > 50, "without a batch and with one"
 

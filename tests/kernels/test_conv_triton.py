@@ -382,7 +382,8 @@ def test_graphs_go_on_through_both_factors() -> None:
 def test_statistics_have_no_derivative() -> None:
     case = GROUPED
     x, w, _ = (t.requires_grad_() for t in case.draw())
-    for call in (lambda: transposed(x, w, case.geometry, True), lambda: operators._transposed(x, w, True, *case.geometry)):
+    args = (x, w, True, *case.geometry, "triton")
+    for call in (lambda: transposed(x, w, case.geometry, True), lambda: operators._transposed(*args)):
         y, mean, var = call()
         assert (y.requires_grad, mean.requires_grad, var.requires_grad) == (True, False, False)
         assert mean.dtype == var.dtype == torch.float32
@@ -391,9 +392,9 @@ def test_statistics_have_no_derivative() -> None:
 @pytest.mark.parametrize("case", [SMALL, GROUPED], ids=["kernel", "library"])
 def test_registration(case: Case) -> None:
     x, w, g = (t.requires_grad_() for t in case.draw())
-    torch.library.opcheck(operators._transposed, (x, w, True, *case.geometry))
-    torch.library.opcheck(operators._correlate, (g, w, case.small, *case.geometry))
-    torch.library.opcheck(operators._weight_gradient, (x, g, case.kernel, *case.geometry))
+    torch.library.opcheck(operators._transposed, (x, w, True, *case.geometry, "triton"))
+    torch.library.opcheck(operators._correlate, (g, w, case.small, *case.geometry, "triton"))
+    torch.library.opcheck(operators._weight_gradient, (x, g, case.kernel, *case.geometry, "triton"))
 
 
 # -- geometry, sizes, bytes -------------------------------------------------------------------------------------------------
