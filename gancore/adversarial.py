@@ -44,8 +44,11 @@ def adversarial(
 
     def generator_loss(nets: Nets, batch: Batch, state: State) -> Terms:
         fake = fakes(nets, batch)
-        score = nets["D"](fake, batch["c"]) if conditional else nets["D"](fake)
-        terms = {"generator": loss.generator(score)}
+        if loss.paired:
+            real, score = scores(nets["D"], batch["x"], fake, *((batch["y"], batch["c"]) if conditional else ()))
+            terms = {"generator": loss.generator(score, real)}
+        else:
+            terms = {"generator": loss.generator(nets["D"](fake, batch["c"]) if conditional else nets["D"](fake))}
         for name, (_, extra) in generator_terms.items():
             terms[name] = extra(nets, batch, fake)
         return terms

@@ -13,10 +13,14 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Pair:
-    """An adversarial objective: critic(real, fake) and generator(fake), each (N,) and minimised."""
+    """An adversarial objective: critic(real, fake) and generator(fake), each (N,) and minimised.
+
+    paired: G's side is generator(fake, real), a comparison with as many scores of data.
+    """
 
     critic: Callable[[Tensor, Tensor], Tensor]
-    generator: Callable[[Tensor], Tensor]
+    generator: Callable[..., Tensor]
+    paired: bool = False
 
 
 def bce(logits: Tensor, target: float | Tensor) -> Tensor:
@@ -39,6 +43,9 @@ hinge = Pair(lambda real, fake: F.relu(1 - real) + F.relu(1 + fake), lambda fake
 
 wasserstein = Pair(lambda real, fake: fake - real, lambda fake: -fake)
 """Arjovsky et al. 2017 (arXiv:1701.07875), the dual of the earth mover's distance; the critic must be kept Lipschitz."""
+
+relativistic = Pair(lambda real, fake: F.softplus(fake - real), lambda fake, real: F.softplus(real - fake), paired=True)
+"""Jolicoeur-Martineau 2019 (arXiv:1807.00734), section 3: both sides see how much realer data are than fakes, pair by pair."""
 
 
 def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> Pair:

@@ -70,6 +70,6 @@ def code_critic(codes: int, *, width: int = 128, depth: int = 2) -> nn.Module:
     return toy.Critic(DataSpec((codes,), width=width), depth=depth)
 
 
-def gan(spec: DataSpec) -> Mapping[str, nn.Module]:
-    """The usual pair: G, and D with batch normalisation where its body has it."""
-    return {"G": generator(spec), "D": critic(spec)}
+def gan(spec: DataSpec, **settings: Any) -> Mapping[str, nn.Module]:
+    """The usual pair: G, and D with batch normalisation where its body has it. settings: of the critic."""
+    return {"G": generator(spec), "D": critic(spec, **settings)}

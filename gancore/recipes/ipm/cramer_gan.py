@@ -5,12 +5,13 @@ G: min 2 E|h(x) - h(g)| - E|h(g) - h(g')| (algorithm 1). Expectations over pairs
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor
 
 from gancore import losses, nets
 from gancore.adversarial import scores
-from gancore.core import Batch, Data, DataSpec, Field, Nets, Phase, Recipe, Stage, State, Terms, adam, noise, recipe
+from gancore.core import Batch, Data, Field, Nets, Phase, Recipe, Stage, State, Terms, adam, noise, recipe
 from gancore.kernels import energy, mmd2, witness
 from gancore.penalties import gradient_penalty
 
@@ -40,8 +41,4 @@ def cramer_gan(penalty: float = 10.0, features: int = 256, critic_steps: int = 5
     ]
     optims = {player: adam(lr, betas=(0.5, 0.9)) for player in ("G", "D")}
     data: Data = {"x": Field("x"), "z": noise("G"), "others": noise("G")}
-    return Recipe(lambda spec: _players(spec, features), optims, [Stage("adversarial", 1.0, phases)], data)
-
-
-def _players(spec: DataSpec, features: int) -> dict:
-    return {"G": nets.generator(spec), "D": nets.critic(spec, norm=False, outputs=features)}
+    return Recipe(partial(nets.gan, norm=False, outputs=features), optims, [Stage("adversarial", 1.0, phases)], data)

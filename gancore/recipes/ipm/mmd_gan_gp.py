@@ -4,9 +4,11 @@ h: max M(h(x), h(g)) - penalty E(|grad w(u)| - 1)^2, G: min M, with M the unbias
 mean k(h(u), h(g)) its witness, u between x and g, and k = sum over a of (1 + |p - q|^2 / (2 a))^-a + dot p.q.
 """
 
+from functools import partial
+
 from gancore import nets
 from gancore.adversarial import gan_data, scores
-from gancore.core import Batch, DataSpec, Nets, Phase, Recipe, Stage, State, Terms, adam, recipe
+from gancore.core import Batch, Nets, Phase, Recipe, Stage, State, Terms, adam, recipe
 from gancore.kernels import linear, mmd2, rational_quadratic, witness
 from gancore.penalties import gradient_penalty
 
@@ -35,8 +37,4 @@ def mmd_gan_gp(
         Phase("generator", {"G": {"mmd2": 1.0}}, generator, whole_batch=True),
     ]
     optims = {player: adam(lr, betas=(0.5, 0.9)) for player in ("G", "D")}
-    return Recipe(lambda spec: _players(spec, features), optims, [Stage("adversarial", 1.0, phases)], gan_data())
-
-
-def _players(spec: DataSpec, features: int) -> dict:
-    return {"G": nets.generator(spec), "D": nets.critic(spec, norm=False, outputs=features)}
+    return Recipe(partial(nets.gan, norm=False, outputs=features), optims, [Stage("adversarial", 1.0, phases)], gan_data())

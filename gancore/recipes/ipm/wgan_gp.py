@@ -4,9 +4,11 @@ f: min E f(g) - E f(x) + penalty E (|grad f(u)| - 1)^2, u uniform on the line fr
 normalisation in f. G: min -E f(g).
 """
 
+from functools import partial
+
 from gancore import losses, nets, penalties
 from gancore.adversarial import adversarial
-from gancore.core import DataSpec, Recipe, adam, recipe
+from gancore.core import Recipe, adam, recipe
 
 
 @recipe
@@ -15,11 +17,7 @@ def wgan_gp(penalty: float = 10.0, critic_steps: int = 5, lr: float = 1e-4) -> R
     return adversarial(
         losses.wasserstein,
         adam(lr, betas=(0.0, 0.9)),
-        nets=_players,
+        nets=partial(nets.gan, norm=False),
         critic_steps=critic_steps,
         critic_terms={"penalty": (penalty, penalties.gradient_penalty)},
     )
-
-
-def _players(spec: DataSpec) -> dict:
-    return {"G": nets.generator(spec), "D": nets.critic(spec, norm=False)}
