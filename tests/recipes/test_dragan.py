@@ -1,4 +1,4 @@
-"""dragan: 8 modes of ring8 at a share of 0.75 with penalty 0.1 and noise 0.3; D's slope near the data is k, and fakes have no part."""
+"""dragan: 8 modes of ring8 at a share of 0.75 with penalty 0.1, noise 0.3; D's slope near the data is k; fakes have no part."""
 
 from functools import partial
 
@@ -7,7 +7,7 @@ import torch
 from gancore.core import DataSpec, Nets, State
 from gancore.penalties import gradient_penalty
 from gancore.recipes import get
-from tests.accept import Clause, at_least, between, ring, seeded
+from tests.accept import Clause, between, ring, seeded
 
 
 def accept(seed: int) -> list[Clause]:
@@ -27,9 +27,8 @@ def penalty_at(x: torch.Tensor, z: torch.Tensor, **parameters: float) -> torch.T
 
 
 def test_fakes_have_no_part_in_the_penalty():
-    x, z = torch.randn(32, 2), torch.randn(32, 8)
     with seeded(1):
-        x = torch.randn(32, 2)
+        x, z = torch.randn(32, 2), torch.randn(32, 8)
     assert torch.equal(penalty_at(x, z), penalty_at(x, 5 * z))
     assert not torch.equal(penalty_at(x, z), penalty_at(x + 1, z))
 

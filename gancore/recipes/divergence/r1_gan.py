@@ -14,7 +14,8 @@ from gancore.penalties import gradient_penalty
 
 @recipe
 def r1_gan(gamma: float = 10.0, critic_steps: int = 1, lr: float = 1e-4) -> Recipe:
-    """gamma: weight of the squared slope, halved. critic_steps: updates of D for each one of G. lr: Adam's rate, betas (0, 0.99)."""
+    """gamma: weight of the squared slope, halved. critic_steps: updates of D for each one of G. lr: Adam's rate, betas
+    (0, 0.99)."""
     return adversarial(
         losses.non_saturating,
         adam(lr, betas=(0.0, 0.99)),
