@@ -25,16 +25,25 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """Commit of the checkout that gancore is imported from, "-dirty" appended where it is changed; "" outside a checkout."""
-    here = Path(__file__).resolve().parent
+    """Commit of the checkout that gancore is imported from; "" outside a checkout.
+
+    "-dirty" is appended where anything but result files is changed: what writes several of them would call its own output a change.
+    """
+    here = Path(__file__).resolve()
+    root, changed = here.parents[1], [":/", ":(exclude,top)benchmarks/results", ":(exclude,top)tests/accept/results"]
     try:
-        asked = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-        inside = ["git", "-C", str(here), "ls-files", "--error-unmatch", __file__]
-        if subprocess.run(inside, capture_output=True, timeout=10).returncode:
+        if _git(root, "ls-files", "--error-unmatch", str(here)) is None:
             return ""
-        return subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        name, status = _git(root, "rev-parse", "--short=12", "HEAD"), _git(root, "status", "--porcelain", "-uno", "--", *changed)
     except (OSError, subprocess.SubprocessError):
         return ""
+    return f"{name}-dirty" if status else name or ""
+
+
+def _git(root: Path, *command: str) -> str | None:
+    """What git says; None where it fails."""
+    done = subprocess.run(["git", "-C", str(root), *command], capture_output=True, text=True, timeout=10)
+    return None if done.returncode else done.stdout.strip()
 
 
 def pick_device(name: str) -> torch.device:
