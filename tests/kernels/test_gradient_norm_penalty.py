@@ -27,7 +27,7 @@ def test_derivatives_at_zero_are_zero(impl: str, norm: float, center: float, one
 @pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("size", [1e-4, 1.0, 1e4])
-@pytest.mark.parametrize("center", [0.0, 1.0])
+@pytest.mark.parametrize("center", [0.0, 0.5])
 def test_no_size_of_gradient_overflows_or_vanishes(impl: str, dtype: torch.dtype, size: float, center: float) -> None:
     """1e4 squared is beyond float16, 1e-4 squared below it."""
     g = (size * torch.tensor([[0.6, 0.0, 0.8], [0.0, 1.0, 0.0]])).to(place(impl), dtype)
