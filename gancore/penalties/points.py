@@ -37,6 +37,7 @@ def points(
 
 
 def as_tuple(points: Inputs) -> tuple[Tensor, ...]:
+    """Points as one tensor for each input of the critic."""
     return points if isinstance(points, tuple) else (points,)
 
 

@@ -53,7 +53,7 @@ def test_spectral_normalisation_bounds_the_slope_and_resumes() -> None:
     def recipe() -> object:
         torch.manual_seed(0)
         critic = lambda: {"D": spectral(nn.Sequential(nn.Linear(2, 16), nn.LeakyReLU(0.2), nn.Linear(16, 1)))}
-        return plain(critic, Phase("critic", {"D": {"critic": 1.0}}, loss), lr=0.5)
+        return plain(critic, Phase("critic", {"D": {"critic": 1.0}}, loss), lr=0.02)
 
     whole = go(trainer(recipe(), steps=40), 40)
     half = go(trainer(recipe(), steps=40), 20)

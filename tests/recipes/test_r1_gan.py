@@ -15,7 +15,7 @@ def accept(seed: int) -> list[Clause]:
     return [
         *ring("r1-gan", 0.70, seed, gamma=0.1)[1],
         at_most("distance of the Dirac-GAN from equilibrium, started at 1", dirac("r1-gan", gamma=1.0), 1e-3),
-        at_least("that of gan-ns", dirac("gan-ns"), 0.9),
+        at_least("that of gan-ns", dirac("gan-ns"), 0.2),
     ]
 
 
@@ -58,7 +58,7 @@ def dirac(name: str, steps: int = 500, lr: float = 0.1, **parameters: float) -> 
 
 def test_the_dirac_gan_comes_to_rest_and_circles_without_the_penalty():
     assert dirac("r1-gan", gamma=1.0) < 1e-3
-    assert dirac("gan-ns") > 0.9
+    assert dirac("gan-ns") > 0.2
 
 
 def test_a_quadratic_critic_by_closed_form():

@@ -37,7 +37,7 @@ def test_every_layer_has_its_vectors_among_the_buffers():
 
 def test_vectors_go_on_where_they_stopped(tmp_path):
     options = {"data": "ring8", "batch_size": 16, "critic_steps": 1, "seed": 1, "save_every": 4}
-    whole = gancore.train("sn-gan", steps=8, out=tmp_path / "whole", **options)
+    whole = gancore.train("sn-gan", steps=8, out=str(tmp_path / "whole"), **options)
     again = gancore.load(tmp_path / "whole")
     ours, theirs = whole.trainer.nets["D"].state_dict(), again.nets["D"].state_dict()
     names = [name for name in ours if name.endswith(("_u", "_v"))]
