@@ -33,7 +33,7 @@ LABELS = {
 }
 
 # Errors of a tensor relative to its norm: of results, of a layer's gradients, and of a whole generator's. Where rounding moves a
-# value across the kink of ReLU its gradient comes or goes: where that is a millionth of all values the error is a thousandth, and in
+# value across the kink of ReLU its gradient comes or goes: where that is a millionth of all the error is a thousandth, and in
 # bfloat16 those of every body are percents from float64.
 BOUNDS = {"float32": (1e-4, 3e-3, 5e-3), "bfloat16": (1e-2, 5e-2, 0.3)}
 

@@ -16,11 +16,13 @@ from gancore.penalties import gradient_penalty
 def r3gan(gamma: float = 1.0, critic_steps: int = 1, lr: float = 2e-4) -> Recipe:
     """gamma: weight of both squared slopes, halved. critic_steps: updates of D for each one of G. lr: Adam's rate, betas
     (0, 0.99)."""
-    slopes = {name: (gamma / 2, partial(gradient_penalty, at=at, center=0.0)) for name, at in (("r1", "real"), ("r2", "fake"))}
     return adversarial(
         losses.relativistic,
         adam(lr, betas=(0.0, 0.99)),
         nets=partial(nets.gan, norm=False),
         critic_steps=critic_steps,
-        critic_terms=slopes,
+        critic_terms={
+            "r1": (gamma / 2, partial(gradient_penalty, at="real", center=0.0)),
+            "r2": (gamma / 2, partial(gradient_penalty, at="fake", center=0.0)),
+        },
     )
