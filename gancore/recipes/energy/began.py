@@ -6,9 +6,9 @@ mean over the elements of a sample (eq. 1). The state holds k and the measure of
 
 from torch import Tensor
 
-from gancore import nets
+from gancore import energies
 from gancore.adversarial import gan_data
-from gancore.core import Batch, DataSpec, Nets, Phase, Recipe, Stage, State, Terms, adam, recipe
+from gancore.core import Batch, Nets, Phase, Recipe, Stage, State, Terms, adam, recipe
 
 
 @recipe
@@ -36,13 +36,9 @@ def began(balance: float = 0.5, gain: float = 1e-3, exponent: int = 1, codes: in
         Phase("generator", {"G": {"energy": 1.0}}, generator),
     ]
     return Recipe(
-        nets=lambda spec: _players(spec, codes),
+        nets=energies.players(codes),
         optims={"G": adam(lr), "D": adam(lr)},
         stages=[Stage("adversarial", 1.0, phases)],
         data=gan_data(),
         state=lambda: State(k=0.0, convergence=0.0),
     )
-
-
-def _players(spec: DataSpec, codes: int) -> dict:
-    return {"G": nets.generator(spec, latent=codes), "D": nets.autoencoder(spec, codes)}
