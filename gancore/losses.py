@@ -56,6 +56,17 @@ def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> Pair:
     )
 
 
+def mean_distance(real: Tensor, fake: Tensor, norm: float = 2) -> Tensor:
+    """The largest <v, E real - E fake> over |v|_norm <= 1, (): of features (N, C) and (M, C), the dual norm of their means' difference.
+
+    norm: 1, 2 or inf, of v; its dual is inf, 2 or 1 (Mroueh et al. 2017, arXiv:1702.08398, section 3).
+    """
+    difference = real.flatten(1).mean(0) - fake.flatten(1).mean(0)
+    if norm == 2:
+        return root(difference.square().sum())
+    return difference.abs().amax() if norm == 1 else difference.abs().sum()
+
+
 def kl_gauss(mean: Tensor, log_variance: Tensor) -> Tensor:
     """KL(N(mean, variance) || N(0, I)) over the last dimension: (N, D) -> (N,), in nats (arXiv:1312.6114, appendix B)."""
     return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(-1)

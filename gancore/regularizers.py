@@ -8,13 +8,13 @@ from torch import Tensor
 from gancore.core import Nets, State, Terms
 
 
-def clip_weights(player: str, bound: float, part: str = "") -> Callable[[Nets, State, Terms], None]:
-    """After-hook that brings every parameter of `player`, or of its submodule `part`, into [-bound, bound] (WGAN,
-    arXiv:1701.07875, algorithm 1)."""
+def clip_weights(player: str, bound: float, part: str = "", least: float | None = None) -> Callable[[Nets, State, Terms], None]:
+    """After-hook that brings every parameter of `player`, or of its submodule `part`, into [least, bound], by default
+    [-bound, bound] (WGAN, arXiv:1701.07875, algorithm 1)."""
 
     def clip(nets: Nets, state: State, terms: Terms) -> None:
         weights: list[Tensor] = list(nets[player].get_submodule(part).parameters())
-        torch._foreach_clamp_min_(weights, -bound)
+        torch._foreach_clamp_min_(weights, -bound if least is None else least)
         torch._foreach_clamp_max_(weights, bound)
 
     return clip

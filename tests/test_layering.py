@@ -94,7 +94,10 @@ def test_triton_comes_in_through_one_module() -> None:
     assert not [short(p) for p in ENGINE if any(inside(name, "triton") for name in imports(p))]
 
 
-LOW = ("gancore.losses", "gancore.penalties", "gancore.layers", "gancore.nets", "gancore.regularizers")
+LOW = (
+    "gancore.agents", "gancore.divergences", "gancore.energies", "gancore.layers", "gancore.losses", "gancore.nets", "gancore.penalties",
+    "gancore.regularizers", "gancore.transport",
+)  # fmt: skip
 SHARED = (*LOW, "gancore.core", "gancore.kernels")
 MAY_IMPORT = {
     "gancore.core": ("gancore.core",),

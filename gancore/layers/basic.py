@@ -76,6 +76,28 @@ class MinibatchStddev(nn.Module):
         return torch.cat([x, minibatch_stddev(x, self.groups, self.channels)], 1)
 
 
+class Frames(nn.Module):
+    """Two frames U, V (C, k) of orthonormal columns, and the trace they give a matrix: (C, C) -> Tr U' M V, ().
+
+    Its largest value over all frames is the sum of M's k largest singular values. `retract` brings U and V back to orthonormal
+    columns after a step, by QR (Mroueh et al. 2017, arXiv:1702.08398, algorithm 2).
+    """
+
+    def __init__(self, size: int, components: int) -> None:
+        super().__init__()
+        self.U, self.V = (nn.Parameter(torch.linalg.qr(torch.randn(size, components)).Q) for _ in range(2))
+
+    def forward(self, matrix: Tensor) -> Tensor:
+        return (self.U * (matrix @ self.V)).sum()
+
+    @torch.no_grad()
+    def retract(self) -> None:
+        """U and V to the Q of their QR decompositions whose R has a positive diagonal, which is continuous."""
+        for frame in (self.U, self.V):
+            q, r = torch.linalg.qr(frame)
+            frame.copy_(q * torch.where(r.diagonal() < 0, -1.0, 1.0))
+
+
 def spectral(module: nn.Module) -> nn.Module:
     """Spectral normalisation (Miyato et al. 2018, arXiv:1802.05957) of every weight matrix and kernel of `module`, in place.
 

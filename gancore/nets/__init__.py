@@ -13,9 +13,13 @@ from gancore.core import DataSpec, UsageError
 from gancore.layers import spectral
 from gancore.nets import dcgan, toy
 from gancore.nets.autoencoder import Autoencoder, Posterior
+from gancore.nets.several import Several
 from gancore.nets.toy import Mlp
 
-__all__ = ["Autoencoder", "Mlp", "Posterior", "autoencoder", "code_critic", "critic", "encoder", "gan", "generator", "posterior"]
+__all__ = [
+    "Autoencoder", "Mlp", "Posterior", "Several", "autoencoder", "code_critic",
+    "critic", "encoder", "gan", "generator", "posterior",
+]  # fmt: skip
 
 _BODIES = {"toy": toy, "dcgan": dcgan}
 

@@ -3,7 +3,7 @@
 import torch
 
 from gancore.core import DataSpec, Nets, State
-from gancore.nets.several import Several
+from gancore.nets import Several
 from gancore.recipes import get
 from gancore.runs import Run
 from tests.accept import Clause, at_least, ring, seeded

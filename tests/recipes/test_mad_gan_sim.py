@@ -2,8 +2,8 @@
 
 import torch
 
+from gancore.agents import likeness
 from gancore.core import Nets
-from gancore.recipes.modes.mad_gan_sim import likeness
 from tests.accept import Clause, at_most, ring, seeded
 
 
