@@ -115,7 +115,7 @@ def conv_text(result: dict[str, Any]) -> str:
         lines.append(f"| {title} | {' | '.join(found.get(kind, '') for kind in kinds)} |")
     if "generator" in rows:
         lines += ["", f"| | {' | '.join(_CONV_COLUMNS)} |", "|---" * (1 + len(_CONV_COLUMNS)) + "|"]
-        lines += [_conv_line(point) for point in rows["generator"]["points"]]
+        lines += [_line(point, _CONV_COLUMNS) for point in rows["generator"]["points"]]
     lines += ["", *_conv_notes(rows)]
     commits = ", ".join(sorted({row["commit"] for row in result["rows"]}))
     return "\n".join([*lines, "", f"{result['device']}, torch {result['versions']['torch']}, commit {commits}."])
@@ -129,10 +129,10 @@ def _conv_cell(point: dict[str, Any]) -> str:
     return _ms(bodies["ours"]["ms"]) + ("" if best is None else f", **{best:.3g}x**")
 
 
-def _conv_line(point: dict[str, Any]) -> str:
+def _line(point: dict[str, Any], columns: dict[str, str]) -> str:
     if "refused" in point:
-        return f"| {point['case']} | refused: {point['refused']} |" + " |" * (len(_CONV_COLUMNS) - 1)
-    bodies = [point["bodies"].get(name) for name in _CONV_COLUMNS.values()]
+        return f"| {point['case']} | refused: {point['refused']} |" + " |" * (len(columns) - 1)
+    bodies = [point["bodies"].get(name) for name in columns.values()]
     ours, *others = ["" if b is None else f"{_ms(b['ms'])}, **{b['ratio']:.3g}x**" for b in bodies]
     return f"| {point['case']} | {ours.partition(',')[0]} | {' | '.join(others)} |"
 
@@ -155,6 +155,32 @@ def _conv_notes(rows: dict[str, Any]) -> list[str]:
     return notes + [f"- left out: {reason}" for reason in sorted(absent)]
 
 
+_CRITIC_COLUMNS = {
+    "gancore": "ours", "eager": "eager", "eager, channels_last": "last", "compiled torch.func.grad": "last-compiled",
+    "bare convolutions": "bare",
+}  # fmt: skip
+
+
+def critic() -> str:
+    """Times and peaks of a critic's whole update, on a CPU and, where measured, on a GPU."""
+    paths = [ROOT / f"benchmarks/results/critic-{device}.json" for device in ("cpu", "cuda")]
+    found = [critic_text(json.loads(path.read_text())) for path in paths if path.exists()]
+    return "\n\n".join(found) or "Not measured yet: `gancore bench critic`."
+
+
+def critic_text(result: dict[str, Any]) -> str:
+    """The same of a result file's content."""
+    lines = [f"| update | {' | '.join(_CRITIC_COLUMNS)} |", "|---" * (1 + len(_CRITIC_COLUMNS)) + "|"]
+    lines += [_line(point, _CRITIC_COLUMNS) for row in result["rows"] if row["how"] == "times" for point in row["points"]]
+    notes = []
+    for point in (point for row in result["rows"] if row["how"] == "memory" for point in row["points"]):
+        ours, eager = (point.get("bodies", {}).get(name) for name in ("ours", "last"))
+        if ours and eager:
+            notes.append(f"- {point['case']}: {ours['peak']:.3g} MB at its peak, eager in channels_last {eager['peak']:.3g} MB")
+    commits = ", ".join(sorted({row["commit"] for row in result["rows"]}))
+    return "\n".join([*lines, "", *notes, "", f"{result['device']}, torch {result['versions']['torch']}, commit {commits}."])
+
+
 def _ms(ms: float) -> str:
     return f"{ms:.3g} ms" if ms < 1000 else f"{ms / 1000:.3g} s"
 
@@ -164,7 +190,7 @@ def _mb(body: dict[str, Any]) -> str:
     return "" if mb is None else f" and {mb:{'.3g' if mb < 100 else ',.0f'}} MB beyond its inputs"
 
 
-TABLES = {"operators": operators, "digits": digits, "mmd": mmd, "conv": conv}
+TABLES = {"operators": operators, "digits": digits, "mmd": mmd, "conv": conv, "critic": critic}
 
 
 def filled(text: str) -> str:
