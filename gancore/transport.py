@@ -32,8 +32,8 @@ ENTROPY = Bregman(lambda x: torch.xlogy(x, x), lambda y: 1 + y.log())
 def sorted_cost(x: Tensor, y: Tensor, cost: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """The least mean cost of pairing two samples of numbers (N,) each, (): that of their sorted order.
 
-    It is the least where pairing crosswise never pays, which holds of |x - y|^p, p >= 1, and of every Bregman cost. Raises ValueError
-    for samples of unequal size.
+    It is the least where pairing crosswise never pays, which holds of |x - y|^p, p >= 1, and of every Bregman cost. Raises
+    ValueError for samples of unequal size.
     """
     if x.shape != y.shape or x.dim() != 1:
         raise ValueError(f"x and y must be (N,) and as many, got {tuple(x.shape)} and {tuple(y.shape)}")

@@ -95,8 +95,8 @@ def test_triton_comes_in_through_one_module() -> None:
 
 
 LOW = (
-    "gancore.agents", "gancore.divergences", "gancore.energies", "gancore.layers", "gancore.losses", "gancore.nets", "gancore.penalties",
-    "gancore.regularizers", "gancore.transport",
+    "gancore.agents", "gancore.divergences", "gancore.energies", "gancore.layers", "gancore.losses", "gancore.nets",
+    "gancore.penalties", "gancore.regularizers", "gancore.transport",
 )  # fmt: skip
 SHARED = (*LOW, "gancore.core", "gancore.kernels")
 MAY_IMPORT = {

@@ -1,4 +1,4 @@
-"""fgan: the bound of every member within 5 % of its divergence and never above it; RING(0.6) for GAN, Jensen-Shannon and Hellinger."""
+"""fgan: every member's bound within 5 % of its divergence, never above it; RING(0.6) for GAN, Jensen-Shannon and Hellinger."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def accept(seed: int) -> list[Clause]:
         # By quadrature, so the bound has no sampling error that could bring it above the divergence.
         clauses.append(between(f"bound of {name}, N(0,1) against N(1,1)", found, exact - 0.05 * abs(exact), exact + 1e-4))
     for name in ("gan", "js", "hellinger"):
-        run, found = ring("fgan", 0.6, seed, divergence=name, steps=2000)
+        _, found = ring("fgan", 0.6, seed, divergence=name, steps=2000)
         clauses += [Clause(f"{c.name}, {name}", c.value, c.wanted, c.passed) for c in found]
     return clauses
 

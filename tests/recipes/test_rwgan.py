@@ -1,4 +1,4 @@
-"""rwgan: RING(0.40); Bregman costs: sorted coupling is the best one, the square is W_2^2 / 2, and the entropy's is not symmetric."""
+"""rwgan: RING(0.40); Bregman costs: sorted coupling is the best, the square is W_2^2 / 2, the entropy's is not symmetric."""
 
 import pytest
 import torch
