@@ -57,7 +57,7 @@ def least_squares(a: float = 0.0, b: float = 1.0, c: float = 1.0) -> Pair:
 
 
 def mean_distance(real: Tensor, fake: Tensor, norm: float = 2) -> Tensor:
-    """The largest <v, E real - E fake> over |v|_norm <= 1, (), of features (N, C) and (M, C): a dual norm of their means' difference.
+    """Largest <v, E real - E fake> over |v|_norm <= 1, (), of features (N, C) and (M, C): a dual norm of their means' difference.
 
     norm: 1, 2 or inf, of v; its dual is inf, 2 or 1 (Mroueh et al. 2017, arXiv:1702.08398, section 3).
     """

@@ -4,7 +4,7 @@ theta_0 = D's weights, theta_k+1 = theta_k - rate grad f(theta_k), f D's loss on
 gradient passes through all K steps (eqs. 6 to 8). D itself learns as usual and keeps its weights.
 """
 
-from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from gancore import losses, nets
 from gancore.adversarial import gan_data, scores
 from gancore.core import Batch, DataSpec, Nets, Phase, Recipe, Stage, State, Terms, adam, recipe
 
-Weights = Mapping[str, Tensor]
+Weights = dict[str, Tensor]
 
 
 @recipe
@@ -31,7 +31,7 @@ def unrolled(ahead: int = 5, rate: float = 0.1, depth: int = 1, codes: int = 16,
         return {"generator": losses.non_saturating.generator(functional_call(nets.D, weights, (fake,)))}
 
     def players(spec: DataSpec) -> dict:
-        shallow = {"depth": depth} if spec.net == "toy" else {}
+        shallow: dict[str, Any] = {"depth": depth} if spec.net == "toy" else {}
         return {"G": nets.generator(spec, latent=codes), "D": nets.critic(spec, norm=False, **shallow)}
 
     phases = [Phase("critic", {"D": {"critic": 1.0}}, critic), Phase("generator", {"G": {"generator": 1.0}}, generator)]
@@ -43,8 +43,8 @@ def unroll(critic: nn.Module, real: Tensor, fake: Tensor, steps: int, rate: floa
     """A critic's weights after so many steps of descent on its loss, as functions of the fakes."""
     weights: Weights = {name: w.detach().requires_grad_() for name, w in critic.named_parameters()}
     for _ in range(steps):
-        pair = (functional_call(critic, dict(weights), (x,)) for x in (real, fake))
+        pair = (functional_call(critic, weights, (x,)) for x in (real, fake))
         loss = losses.non_saturating.critic(*pair).mean()
         slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
         weights = {name: w - rate * g for (name, w), g in zip(weights.items(), slopes, strict=True)}
-    return dict(weights)
+    return weights
