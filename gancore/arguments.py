@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from gancore.core import Entry, Options, UsageError
+from gancore.core.options import AUTO
 
 _OPTION_TYPES = {field.name: typing.get_type_hints(Options)[field.name] for field in fields(Options)}
 
@@ -18,7 +19,7 @@ def split(entry: Entry, arguments: Mapping[str, Any]) -> tuple[Options, dict[str
 
     Raises UsageError for a name that is neither, with the nearest ones, and for a value of another type.
     """
-    options = {k: _checked(k, v, _OPTION_TYPES[k]) for k, v in arguments.items() if k in _OPTION_TYPES}
+    options = {k: AUTO if _auto(k, v) else _checked(k, v, _OPTION_TYPES[k]) for k, v in arguments.items() if k in _OPTION_TYPES}
     parameters = bind(entry, {k: v for k, v in arguments.items() if k not in options}, besides=tuple(_OPTION_TYPES))
     return Options(**options), parameters
 
@@ -44,6 +45,8 @@ def bind(entry: Entry, arguments: Mapping[str, Any], besides: Sequence[str] = ()
 def parse(name: str, text: str, kind: Any) -> Any:
     """The value of type `kind` that `text` spells: numbers, yes / no, words, or comma-separated tuples. Raises UsageError."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if _auto(name, text):
+        return AUTO
     try:
         if origin in (types.UnionType, typing.Union):
             if text.lower() == "none" and type(None) in inner:
@@ -76,6 +79,10 @@ def explain(names: Iterable[str], text: str | None) -> dict[str, str]:
     parts = re.split(rf"(?:^|\s)((?:{known})(?:, (?:{known}))*):\s", " ".join(text.split()))
     meanings = zip(parts[1::2], parts[2::2], strict=True)
     return {name: meaning.strip() for group, meaning in meanings for name in group.split(", ")}
+
+
+def _auto(name: str, value: Any) -> bool:
+    return name in ("batch_size", "micro_batch") and value == "auto"
 
 
 def _checked(name: str, value: Any, kind: Any) -> Any:

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import nvtx
@@ -18,6 +19,7 @@ from gancore.core import Batch, DataSpec, Diverged, Field, Nets, Options, Phase,
 from gancore.core.attached import attached, restore
 from gancore.core.average import Average
 from gancore.core.checks import check, phases
+from gancore.core.recompute import recomputed
 from gancore.core.rows import Rows
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -98,7 +100,7 @@ class Trainer:
             optim.zero_grad(set_to_none=True)
         means: Terms = {}
         for micro, share in self._split(batch):
-            with self._autocast():
+            with self._autocast(), recomputed(self.nets, self.options.recompute):
                 terms = self._losses[phase.name](self.nets, micro, self.state)
             averaged = {name: t.float().mean() if t.dim() else t.float() for name, t in terms.items()}
             self._backward(phase, averaged, share)
@@ -235,7 +237,7 @@ class Trainer:
                 key = self._key(phase, player)
                 if key not in optims:
                     value = phase.optims.get(player) or self.recipe.optims[player]
-                    optims[key] = value.build(self._trainable[player])
+                    optims[key] = replace(value, lr=value.lr * self.options.lr_factor).build(self._trainable[player])
         half = self.options.precision == "fp16"
         return optims, {key: torch.amp.GradScaler(self.device.type) for key in optims} if half else {}
 
