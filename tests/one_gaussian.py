@@ -36,7 +36,7 @@ class Normal(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.mean, self.log_scale = torch.nn.Parameter(torch.tensor(0.5)), torch.nn.Parameter(torch.tensor(0.0))
+        self.mean, self.log_scale = torch.nn.Parameter(torch.tensor(2.0)), torch.nn.Parameter(torch.tensor(0.0))
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         return self.mean + self.log_scale.exp() * z
