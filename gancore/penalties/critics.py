@@ -2,34 +2,29 @@
 
 torch.compile refuses a double backward. What it takes is a call that it traces by running it (`torch._dynamo.nonstrict_trace`):
 there autograd works as it does eagerly, and all that it did is in the graph. Such a call is given numbers and tensors alone. So
-the critic goes by a number, with its parameters and buffers beside it, that gradients reach them.
+the critic goes by its id, which a compiler guards, with its parameters and buffers beside it, that gradients reach them.
 """
 
 from collections.abc import Callable
-from itertools import count
 from typing import Any
 from weakref import ref
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils.weak import WeakIdKeyDictionary
 
 from gancore.core.attached import attach
 
-_next = count()  # never the same number again, as an id would be
-_number_of: Any = WeakIdKeyDictionary()
 _critics: dict[int, Any] = {}
 _scales: dict[int, Tensor] = {}
 _opened: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
 def number(critic: nn.Module, device: torch.device) -> int:
-    """The critic's number. It is forgotten with the critic."""
-    if critic not in _number_of:
-        new = _number_of[critic] = next(_next)
-        _critics[new] = ref(critic, lambda _: (_critics.pop(new), _scales.pop(new, None)))
-    which = int(_number_of[critic])
+    """The critic's id, by which it is found from now on. It is forgotten with the critic, before another can have that id."""
+    which = id(critic)
+    if which not in _critics:
+        _critics[which] = ref(critic, lambda _: (_critics.pop(which), _scales.pop(which, None)))
     if which not in _scales or _scales[which].device != device:
         _scales[which] = attach(critic, "penalty_scale", torch.ones((), device=device))
     return which

@@ -59,8 +59,8 @@ def gradient_penalty(
         return alone(critic, where, conditions, None, create_graph, cost)[0]
     device, half = where[0].device, scales.wanted(where)
     if torch.compiler.is_dynamo_compiling():
-        which = _open(critic, device) + 0  # a sum, for the compiler to see a plain number
-        by_state = critics.traceable(_by_state)
+        torch._dynamo.comptime.comptime(_open)
+        which, by_state = id(critic) + 0, critics.traceable(_by_state)  # a sum, for the compiler to see a plain number
     else:
         _warn_of_batch_norm(critic)
         if not half:
@@ -119,15 +119,12 @@ def _wide(g: Tensor) -> Tensor:
     return g.float() if g.dtype in (torch.float16, torch.bfloat16) else g
 
 
-def _open(critic: nn.Module, device: torch.device) -> int:
-    """What a compiled function does once for its critic: the number that `critics.traceable(_by_state)` takes."""
-    _warn_of_batch_norm(critic)
-    return critics.opened(critic, device, _by_state)
+def _open(compiler: Any) -> None:
+    """What a compiler does once for the critic of the call that it traces: it finds the objects behind that call's variables."""
+    critic, device = (compiler.get_local(name)._i_will_not_complain_if_bc_breaks_VariableTracker() for name in ("critic", "device"))
+    _warn_of_batch_norm(critic.value)
+    critics.opened(critic.value, device.as_python_constant(), _by_state)
 
-
-# What torch.compiler.assume_constant_result sets, without its import of the compiler. The compiler then calls the function as it is
-# while it traces, and guards that the critic is the same object.
-_open._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 _opaque: list[Callable[..., Any]] = []
 
