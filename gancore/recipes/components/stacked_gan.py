@@ -1,6 +1,6 @@
 """Stacked GAN (SGAN), Huang et al. 2017, arXiv:1612.04357. Generators go down a classifier's layers, each a GAN of its own.
 
-E: x = h_0 -> h_1 -> h_2 = y, trained first and then frozen. G_1(y, z_1) = g_1, G_0(h_1, z_0) = g_0, in the last stage G_0(g_1, z_0).
+E: x = h_0 -> h_1 -> h_2 = y, trained first, then frozen. G_1(y, z_1) = g_1, G_0(h_1, z_0) = g_0, in the last stage G_0(g_1, z_0).
 D_i: max E log s(D_i(h_i)) + E log(1 - s(D_i(g_i))). G_i: min -adversarial E log s(D_i(g_i)) + conditional d(E_i(g_i), what it was
 given) - entropy E log Q_i(z_i | g_i), Q_i a normal, a second head of D_i. d: squared error, or cross-entropy for labels.
 """
