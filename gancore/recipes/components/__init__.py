@@ -1,0 +1,1 @@
+"""Several generators and critics: stages that outdo one another, stacks, layers of an image."""
