@@ -16,13 +16,13 @@ def accept(seed: int) -> list[Clause]:
 
 
 def test_the_logit_is_the_log_ratio():
-    figures, _ = demo(steps=300, batch=512, lr=1e-2)
+    figures, _ = demo(updates=300, batch=512, lr=1e-2)
     assert figures["R^2 of the logit"] >= 0.99
     assert 0.47 <= figures["accuracy on equal laws"] <= 0.53
 
 
 def test_it_is_that_of_the_laws_that_were_given():
     """Steeper for laws farther apart: the exact logit is 2 - 2 x at mean 2."""
-    figures, _ = demo(mean=2.0, steps=300, batch=512, lr=1e-2)
+    figures, _ = demo(mean=2.0, updates=300, batch=512, lr=1e-2)
     assert figures["R^2 of the logit"] >= 0.98
     assert abs(figures["accuracy"] - 0.8413) < 0.01

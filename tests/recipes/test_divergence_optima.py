@@ -11,7 +11,7 @@ OPTIMA = {"KL(p || q)": (-0.65, 2.148), "KL(q || p)": (-2.0, 0.601), "JSD": (-1.
 
 @pytest.fixture(scope="module")
 def figures():
-    return get("divergence-optima", "demo").function(steps=100)[0]
+    return get("divergence-optima", "demo").function(updates=100)[0]
 
 
 def test_each_measure_has_its_own_optimum(figures):

@@ -11,7 +11,7 @@ demo = get("kl-asymmetry", "demo").function
 
 @pytest.fixture(scope="module")
 def figures():
-    return demo(steps=300)[0]
+    return demo(updates=300)[0]
 
 
 def test_forward_covers_and_reverse_seeks(figures):

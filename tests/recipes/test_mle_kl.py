@@ -9,7 +9,7 @@ demo = get("mle-kl", "demo").function
 
 @pytest.fixture(scope="module")
 def figures():
-    return demo(steps=300)[0]
+    return demo(updates=300)[0]
 
 
 def test_the_gradient_finds_the_samples_mean_and_variance(figures):

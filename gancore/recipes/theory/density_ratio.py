@@ -18,13 +18,13 @@ from gancore.theory import descend, seeded
 
 @demo
 def density_ratio(
-    mean: float = 1.0, batch: int = 1024, steps: int = 1500, held_out: int = 20_000, lr: float = 5e-3, stream: int = 0
+    mean: float = 1.0, batch: int = 1024, updates: int = 1500, held_out: int = 20_000, lr: float = 5e-3, stream: int = 0
 ) -> tuple[dict[str, float], Any]:
-    """mean: of q. batch: fresh samples of each law a step. steps: of D. held_out: samples for the accuracy. lr: Adam's rate.
+    """mean: of q. batch: fresh samples of each law a step. updates: of D. held_out: samples for the accuracy. lr: Adam's rate.
     stream: seeds all draws."""
     x = torch.linspace(-2, 3, 101)[:, None]
     with seeded(stream):
-        D, same = _trained(mean, batch, steps, lr), _trained(0.0, batch, steps, lr)
+        D, same = _trained(mean, batch, updates, lr), _trained(0.0, batch, updates, lr)
         accuracy, chance = _accuracy(D, mean, held_out), _accuracy(same, 0.0, held_out)
     with torch.no_grad():
         found, exact = D(x)[:, 0], 0.5 * mean**2 - mean * x[:, 0]
@@ -43,9 +43,9 @@ def _draw(n: int, mean: float) -> tuple[Tensor, Tensor]:
     return torch.randn(n, 1), mean + torch.randn(n, 1)
 
 
-def _trained(mean: float, batch: int, steps: int, lr: float) -> Mlp:
+def _trained(mean: float, batch: int, updates: int, lr: float) -> Mlp:
     D = Mlp([1, 32, 32, 1])
-    descend(D.parameters(), lambda: losses.minimax.critic(*map(D, _draw(batch, mean))).mean(), steps, lr)
+    descend(D.parameters(), lambda: losses.minimax.critic(*map(D, _draw(batch, mean))).mean(), updates, lr)
     return D
 
 

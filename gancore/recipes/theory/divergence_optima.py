@@ -1,7 +1,8 @@
 """Divergences and their optima, Theis et al. 2015, arXiv:1511.01844, figure 1. One Gaussian q for a mixture p, by four measures.
 
-KL(p || q), KL(q || p), JSD(p, q) by quadrature, and MMD^2 = E k(x, x') - 2 E k(x, y) + E k(y, y') for k = exp(-d^2 / (2 h^2)), where
-E k of N(a, s^2) and N(b, t^2) is h / r exp(-(a - b)^2 / (2 r^2)), r^2 = h^2 + s^2 + t^2. Of several starts the lowest value counts.
+KL(p || q), KL(q || p), JSD(p, q) by quadrature, and MMD^2 = E k(x, x') - 2 E k(x, y) + E k(y, y') for k = exp(-d^2 / (2 h^2)),
+where E k of N(a, s^2) and N(b, t^2) is h / r exp(-(a - b)^2 / (2 r^2)), r^2 = h^2 + s^2 + t^2. Of several starts the lowest
+value counts.
 """
 
 from collections.abc import Callable
@@ -19,9 +20,9 @@ from gancore.theory import fit_normal, grid, jsd, kl, mixture
 @demo
 def divergence_optima(
     weights: tuple[float, ...] = (0.7, 0.3), means: tuple[float, ...] = (-2.0, 2.5), deviations: tuple[float, ...] = (0.6, 0.6),
-    h: float = 1.0, steps: int = 600,
+    h: float = 1.0, updates: int = 600,
 ) -> tuple[dict[str, float], Any]:  # fmt: skip
-    """weights, means, deviations: of p's components. h: the kernel's bandwidth. steps: of each descent."""
+    """weights, means, deviations: of p's components. h: the kernel's bandwidth. updates: of each descent."""
     p, x = mixture(weights, means, deviations), grid(-20, 20, 4001)
     w, m, s = p.mixture_distribution.probs, p.component_distribution.mean, p.component_distribution.stddev
     one = torch.ones(1, dtype=torch.float64)
@@ -38,7 +39,7 @@ def divergence_optima(
     lines = {"p": (seen, p.log_prob(seen).exp())}
     for name, measure in measures.items():
         starts = (*zip(means, deviations, strict=True), (float(p.mean), float(p.stddev)))
-        best, losses = min((fit_normal(measure, *at, steps) for at in starts), key=lambda fit: fit[1][-1])
+        best, losses = min((fit_normal(measure, *at, updates) for at in starts), key=lambda fit: fit[1][-1])
         found = {"mean": float(best.mean), "deviation": float(best.stddev), "value": losses[-1]}
         figures |= {f"{name}: {what}": value for what, value in found.items()}
         lines[name] = (seen, best.log_prob(seen).exp())

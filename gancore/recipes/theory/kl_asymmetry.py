@@ -16,8 +16,8 @@ from gancore.theory import fit_normal, grid, jsd, kl, mixture, normal
 
 
 @demo
-def kl_asymmetry(apart: float = 3.0, deviation: float = 0.7, start: float = 0.5, steps: int = 1500) -> tuple[dict[str, float], Any]:
-    """apart: p's modes lie at -apart and apart. deviation: of each. start: the reverse fits begin at -start and start. steps: of
+def kl_asymmetry(apart: float = 3.0, deviation: float = 0.7, start: float = 0.5, updates: int = 1500) -> tuple[dict[str, float], Any]:
+    """apart: p's modes lie at -apart and apart. deviation: of each. start: the reverse fits begin at -start and start. updates: of
     each descent."""
     p, x = mixture((0.5, 0.5), (-apart, apart), (deviation, deviation)), grid()
     e = grid(-8, 8, 1601)
@@ -27,8 +27,8 @@ def kl_asymmetry(apart: float = 3.0, deviation: float = 0.7, start: float = 0.5,
         at = q.mean + q.stddev * e
         return torch.trapezoid(weight * (q.log_prob(at) - p.log_prob(at)), e)
 
-    forward, _ = fit_normal(lambda q: kl(p, q, x), start, 1.0, steps)
-    right, left = (fit_normal(reverse, m, 1.0, steps)[0] for m in (start, -start))
+    forward, _ = fit_normal(lambda q: kl(p, q, x), start, 1.0, updates)
+    right, left = (fit_normal(reverse, m, 1.0, updates)[0] for m in (start, -start))
     figures = {
         "forward: mean": float(forward.mean), "forward: deviation": float(forward.stddev),
         "reverse from the right: mean": float(right.mean), "reverse from the right: deviation": float(right.stddev),

@@ -15,13 +15,13 @@ from gancore.theory import fit_normal, grid, normal, seeded
 
 @demo
 def mle_kl(
-    mean: float = 2.0, deviation: float = 0.5, samples: int = 1000, steps: int = 1500, stream: int = 0
+    mean: float = 2.0, deviation: float = 0.5, samples: int = 1000, updates: int = 1500, stream: int = 0
 ) -> tuple[dict[str, float], Any]:
-    """mean, deviation: of p. samples: drawn from p for the fit. steps: of the descent. stream: seeds the draws."""
+    """mean, deviation: of p. samples: drawn from p for the fit. updates: of the descent. stream: seeds the draws."""
     p, x = normal(mean, deviation), grid()
     with seeded(stream):
         data = p.sample((samples,))
-    fitted, losses = fit_normal(lambda q: -q.log_prob(data).mean(), 0.0, 1.0, steps)
+    fitted, losses = fit_normal(lambda q: -q.log_prob(data).mean(), 0.0, 1.0, updates)
 
     def gap(at: float) -> tuple[float, float]:
         """KL(p || q) in closed form and -E_p log q - H(p), where q has gone the share `at` of the way from N(0, 1)."""
