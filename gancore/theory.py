@@ -6,10 +6,13 @@ Laws are those of torch.distributions; a grid is float64, equally spaced, and wi
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, MixtureSameFamily, Normal
+
+from gancore.core import UsageError
 
 
 @contextmanager
@@ -71,6 +74,15 @@ def descend(
     if watch is not None:
         watch(steps)
     return torch.stack(losses).tolist()
+
+
+def linear_program(cost: Tensor, **constraints: Any) -> float:
+    """The minimum of <cost, v> under the constraints of scipy.optimize.linprog. Raises UsageError without scipy."""
+    try:
+        from scipy.optimize import linprog
+    except ImportError:
+        raise UsageError('the linear programs need scipy, which is missing; pip install "gancore[theory]"') from None
+    return float(linprog(cost.flatten().numpy(), **constraints, method="highs").fun)
 
 
 def fit_normal(

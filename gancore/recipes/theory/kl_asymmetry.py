@@ -16,7 +16,9 @@ from gancore.theory import fit_normal, grid, jsd, kl, mixture, normal
 
 
 @demo
-def kl_asymmetry(apart: float = 3.0, deviation: float = 0.7, start: float = 0.5, updates: int = 1500) -> tuple[dict[str, float], Any]:
+def kl_asymmetry(
+    apart: float = 3.0, deviation: float = 0.7, start: float = 0.5, updates: int = 1500
+) -> tuple[dict[str, float], Any]:
     """apart: p's modes lie at -apart and apart. deviation: of each. start: the reverse fits begin at -start and start. updates: of
     each descent."""
     p, x = mixture((0.5, 0.5), (-apart, apart), (deviation, deviation)), grid()

@@ -1,8 +1,8 @@
 """Strength of distances, Arjovsky et al. 2017, arXiv:1701.07875, example 1. Parallel lines tell W1 from JSD, TV and KL.
 
 Of (0, u) and (theta, u), u uniform in [0, 1]: W1 = |theta|, JSD = log 2, TV = 1 and KL infinite for every theta but 0. Estimates:
-W1 by a critic with one-sided gradient penalty; JSD = (V + 2 log 2) / 2 and TV >= 2 accuracy - 1 by a discriminator; KL = E_p logit of it,
-which has no limit.
+W1 by a critic with one-sided gradient penalty; JSD = (V + 2 log 2) / 2 and TV >= 2 accuracy - 1 by a discriminator; KL = E_p logit
+of it, which has no limit.
 """
 
 import math
@@ -22,8 +22,8 @@ from gancore.theory import descend, seeded
 
 @demo
 def metric_strength(
-    thetas: tuple[float, ...] = (1.0, 0.5, 0.1, 0.0), updates: int = 600, samples: int = 512, penalty: float = 10.0, lr: float = 5e-3,
-    stream: int = 0,
+    thetas: tuple[float, ...] = (1.0, 0.5, 0.1, 0.0), updates: int = 600, samples: int = 512, penalty: float = 10.0,
+    lr: float = 5e-3, stream: int = 0,
 ) -> tuple[dict[str, float], Any]:  # fmt: skip
     """thetas: distances. updates: of each critic and discriminator. samples: of each line a step; half a line's points are held out
     and measured. penalty: weight of the critic's gradient penalty. lr: Adam's rate. stream: seeds networks and draws."""

@@ -19,8 +19,9 @@ from gancore.theory import grid, jsd, kl, normal
 
 @demo
 def ns_gradient(
-    mean: float = 1.0, ratio: float = 0.8, widths: tuple[float, ...] = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.13, 0.09), h: float = 1e-4
-) -> tuple[dict[str, float], Any]:
+    mean: float = 1.0, ratio: float = 0.8, widths: tuple[float, ...] = (1.0, 0.7, 0.5, 0.35, 0.25, 0.17, 0.12, 0.09),
+    h: float = 1e-4,
+) -> tuple[dict[str, float], Any]:  # fmt: skip
     """mean: t, the model's. ratio: of the model's width to that of the data. widths: of the data N(0, width^2). h: half the
     difference of t on the right side."""
     z = grid(-9, 9, 4001)

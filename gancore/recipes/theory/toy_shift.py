@@ -1,7 +1,7 @@
 """Additive toy generator, Goodfellow et al. 2014, arXiv:1406.2661, eq. 1. G(z) = z + t and one loss that D descends and t ascends.
 
-L(t, phi) = -E log(1 - D(z + t)) - E log D(x) with logistic D: phi descends L `critic_steps` times, then t ascends the same L, of which
-the second term does not know it.
+L(t, phi) = -E log(1 - D(z + t)) - E log D(x) with logistic D: phi descends L `critic_steps` times, then t ascends the same L, of
+which the second term does not know it.
 """
 
 from typing import Any
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from gancore import losses
-from gancore.core import Batch, DataSpec, Field, Nets, Options, Phase, Recipe, Stage, State, Terms, adam, demo, noise
+from gancore.adversarial import gan_data
+from gancore.core import Batch, DataSpec, Nets, Options, Phase, Recipe, Stage, State, Terms, adam, demo
 from gancore.data import Dataset
 from gancore.figures import curves
 from gancore.trainer import Trainer
@@ -19,7 +20,7 @@ from gancore.trainer import Trainer
 class Shift(nn.Module):
     """z (N, 1) to z + t, t starting at 0."""
 
-    latent, classes = 1, 0
+    latent = 1
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,12 +37,10 @@ def loss(nets: Nets, batch: Batch, state: State) -> Terms:
 
 def game(critic_steps: int, lr: float) -> Recipe:
     """Both phases hold the one loss; the sign of its weights tells descent from ascent."""
-    phases = [
-        Phase("discriminator", {"D": {"real": 1.0, "fake": 1.0}}, loss, repeats=critic_steps),
-        Phase("generator", {"G": {"real": -1.0, "fake": -1.0}}, loss),
-    ]
-    data = {"x": Field("x"), "z": noise("G")}
-    return Recipe(lambda _: {"G": Shift(), "D": nn.Linear(1, 1)}, {"G": adam(lr), "D": adam(lr)}, [Stage("game", 1.0, phases)], data)
+    down = Phase("discriminator", {"D": {"real": 1.0, "fake": 1.0}}, loss, repeats=critic_steps)
+    up = Phase("generator", {"G": {"real": -1.0, "fake": -1.0}}, loss)
+    optims = dict.fromkeys(("G", "D"), adam(lr))
+    return Recipe(lambda _: {"G": Shift(), "D": nn.Linear(1, 1)}, optims, [Stage("game", 1.0, [down, up])], gan_data())
 
 
 @demo
@@ -60,6 +59,6 @@ def toy_shift(
             record = trainer.tick()
             path.append(trainer.nets["G"].t.item())
             values.append(record["generator/real"] + record["generator/fake"])
-    tail = values[-max(1, shifts // 10) :]
-    figures = {"mean of the data": float(rows.fields["x"].mean()), "final t": path[-1], "L at the end": sum(tail) / len(tail)}
+    late = values[-max(1, shifts // 10) :]
+    figures = {"mean of the data": float(rows.fields["x"].mean()), "final t": path[-1], "L at the end": sum(late) / len(late)}
     return figures, curves({"t": (range(shifts + 1), path), "L": (range(1, shifts + 1), values)}, "updates of t", "")
