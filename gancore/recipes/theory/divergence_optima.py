@@ -35,7 +35,7 @@ def divergence_optima(
     measures: dict[str, Callable[[Normal], Tensor]] = {
         "KL(p || q)": lambda q: kl(p, q, x), "KL(q || p)": lambda q: kl(q, p, x), "JSD": lambda q: jsd(p, q, x), "MMD": mmd2,
     }  # fmt: skip
-    seen, figures = grid(-7, 7, 561), {}
+    seen, figures = grid(-7, 7, 561), dict[str, float]()
     lines = {"p": (seen, p.log_prob(seen).exp())}
     for name, measure in measures.items():
         starts = (*zip(means, deviations, strict=True), (float(p.mean), float(p.stddev)))

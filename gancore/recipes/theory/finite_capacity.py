@@ -1,8 +1,8 @@
 """Finite capacity, Arora et al. 2017, arXiv:1703.00573, theorems B.1 and 3.1. A small D cannot see how small a support is.
 
 The distance sup over D of the class of E_p log D + E_q log(1 - D) + 2 log 2, of a law p and q = m samples of it, falls like
-(weights of D) / m. Support is seen by its collisions (Arora et al. 2018, arXiv:1706.08224): s samples of N atoms meet twice with probability
-1 - exp(-s^2 / 2 N), so that the batch s at which half of the batches hold a pair gives N = s^2 / (2 log 2).
+(weights of D) / m. Support is seen by its collisions (Arora et al. 2018, arXiv:1706.08224): s samples of N atoms hold a pair with
+probability 1 - exp(-s^2 / 2 N), so that the batch s at which half of the batches do gives N = s^2 / (2 log 2).
 """
 
 import math

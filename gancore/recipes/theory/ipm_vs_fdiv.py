@@ -51,7 +51,7 @@ def _by_cells(x: Tensor, y: Tensor, cells: int) -> tuple[Tensor, Tensor]:
 
 
 def knn_kl(x: Tensor, y: Tensor) -> Tensor:
-    """KL of the laws of x (N, D) and y (M, D) by distances rho to the nearest other x and nu to the nearest y (Wang et al. 2009)."""
+    """KL of the laws of x (N, D) and y (M, D) by distances to the nearest other x and the nearest y (Wang et al. 2009)."""
     near, far = (torch.cdist(x, t, compute_mode="donot_use_mm_for_euclid_dist") for t in (x, y))
     rho, nu = near.kthvalue(2, dim=1).values, far.min(1).values
     return x.shape[1] * (nu / rho).log().mean() + math.log(len(y) / (len(x) - 1))

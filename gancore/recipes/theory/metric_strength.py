@@ -27,7 +27,8 @@ def metric_strength(
 ) -> tuple[dict[str, float], Any]:  # fmt: skip
     """thetas: distances. updates: of each critic and discriminator. samples: of each line a step; half a line's points are held out
     and measured. penalty: weight of the critic's gradient penalty. lr: Adam's rate. stream: seeds networks and draws."""
-    figures, lines = {}, {name: (thetas, []) for name in ("W1", "JSD", "TV")}
+    figures: dict[str, float] = {}
+    lines: dict[str, tuple[tuple[float, ...], list[float]]] = {name: (thetas, []) for name in ("W1", "JSD", "TV")}
     for theta in thetas:
         rows = load(f"lines:{theta}")
         real, fake = rows.fields["x"], rows.parts["other"].fields["x"]
@@ -42,8 +43,11 @@ def metric_strength(
                 x, y = draw()
                 return (losses.wasserstein.critic(f(x), f(y))[:, 0] + penalty * gradient_penalty(f, x, y, one_sided=True)).mean()
 
+            def classify(D: Mlp = D, draw: Any = draw) -> Tensor:
+                return losses.minimax.critic(*map(D, draw())).mean()
+
             descend(f.parameters(), transport, updates, lr)
-            descend(D.parameters(), lambda D=D, draw=draw: losses.minimax.critic(*map(D, draw())).mean(), updates, lr)
+            descend(D.parameters(), classify, updates, lr)
         with torch.no_grad():
             x, y = real[half:], fake[half:]
             logit, other = D(x), D(y)
