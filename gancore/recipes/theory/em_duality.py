@@ -1,7 +1,7 @@
 """Kantorovich-Rubinstein duality, Arjovsky et al. 2017, arXiv:1701.07875, eqs. 1 and 2. Transport plan and critic, one distance.
 
-Primal: min sum_ij g_ij d_ij over plans g >= 0 of marginals a, b. Dual: max sum_i a_i f(x_i) - sum_j b_j f(y_j), f 1-Lipschitz on all
-points. On the line W1 is the mean distance of sorted samples, which a critic estimates; its gradient penalty is one-sided
+Primal: min sum_ij g_ij d_ij over plans g >= 0 of marginals a, b. Dual: max sum_i a_i f(x_i) - sum_j b_j f(y_j), f 1-Lipschitz on
+all points. On the line W1 is the mean distance of sorted samples, which a critic estimates; its gradient penalty is one-sided
 (arXiv:1709.08894), since the two-sided one has a second minimum there, at slope 1 of the wrong sign.
 """
 
@@ -57,4 +57,5 @@ def _primal(a: Tensor, b: Tensor, distance: Tensor) -> float:
 def _dual(weight: Tensor, points: Tensor) -> float:
     i, j = (~torch.eye(len(points), dtype=torch.bool)).nonzero(as_tuple=True)
     eye = torch.eye(len(points), dtype=torch.float64)
-    return -linear_program(-weight, A_ub=(eye[i] - eye[j]).numpy(), b_ub=torch.cdist(points, points)[i, j].numpy(), bounds=(None, None))
+    distance = torch.cdist(points, points)[i, j].numpy()
+    return -linear_program(-weight, A_ub=(eye[i] - eye[j]).numpy(), b_ub=distance, bounds=(None, None))

@@ -1,8 +1,7 @@
 """Strength of distances, Arjovsky et al. 2017, arXiv:1701.07875, example 1. Parallel lines tell W1 from JSD, TV and KL.
 
 Of (0, u) and (theta, u), u uniform in [0, 1]: W1 = |theta|, JSD = log 2, TV = 1 and KL infinite for every theta but 0. Estimates:
-W1 by a critic with one-sided gradient penalty; JSD = (V + 2 log 2) / 2 and TV >= 2 accuracy - 1 by a discriminator; KL = E_p logit
-of it, which has no limit.
+W1 by a critic, JSD = (V + 2 log 2) / 2, TV >= 2 accuracy - 1 and KL = E_p logit, without limit, by a discriminator.
 """
 
 import math

@@ -38,16 +38,16 @@ def loss(nets: Nets, batch: Batch, state: State) -> Terms:
 def game(critic_steps: int, lr: float) -> Recipe:
     """Both phases hold the one loss; the sign of its weights tells descent from ascent."""
     down = Phase("discriminator", {"D": {"real": 1.0, "fake": 1.0}}, loss, repeats=critic_steps)
-    up = Phase("generator", {"G": {"real": -1.0, "fake": -1.0}}, loss)
-    return Recipe(lambda _: {"G": Shift(), "D": nn.Linear(1, 1)}, dict.fromkeys("GD", adam(lr)), [Stage("game", 1.0, [down, up])], gan_data())
+    stage = Stage("game", 1.0, [down, Phase("generator", {"G": {"real": -1.0, "fake": -1.0}}, loss)])
+    return Recipe(lambda _: {"G": Shift(), "D": nn.Linear(1, 1)}, dict.fromkeys("GD", adam(lr)), [stage], gan_data())
 
 
 @demo
 def toy_shift(
     mean: float = 5.0, critic_steps: int = 20, shifts: int = 400, batch: int = 256, rate: float = 0.05, stream: int = 0
 ) -> tuple[dict[str, float], Any]:
-    """mean: of the data N(mean, 1). critic_steps: updates of D for one of t. shifts: updates of t. batch: samples of each law.
-    rate: Adam's learning rate, falling linearly to a twentieth. stream: seeds networks and draws."""
+    """mean: of the data N(mean, 1). critic_steps: updates of D for one of t. shifts: updates of t. batch: samples of each law. rate:
+    Adam's learning rate, falling linearly to a twentieth. stream: seeds networks and draws."""
     rows = Dataset("normal", {"x": mean + torch.randn(50_000, 1, generator=torch.Generator().manual_seed(stream))})
     options = Options(steps=shifts, batch_size=batch, seed=stream, schedule="linear")
     trainer = Trainer(game(critic_steps, rate), rows, options, DataSpec((1,)), torch.device("cpu"))
@@ -55,8 +55,7 @@ def toy_shift(
     with trainer.random():
         for _ in range(shifts):
             trainer.step()
-            record = trainer.tick()
             path.append(trainer.nets["G"].t.item())
-            values.append(record["generator/real"] + record["generator/fake"])
+            values.append(sum(v for k, v in trainer.tick().items() if k.startswith("generator/")))
     figures = {"mean of the data": float(rows.fields["x"].mean()), "final t": path[-1], "L at the end": values[-1]}
     return figures, curves({"t": (range(shifts + 1), path), "L": (range(1, shifts + 1), values)}, "updates of t", "")
