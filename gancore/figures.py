@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -179,6 +179,32 @@ def loss_plot(records: Sequence[Record], title: str = "") -> "Image":
     if title:
         figure.suptitle(title)
     return _picture(figure)
+
+
+def diagram(draw: "Callable[[Axes], Any]", xlabel: str, ylabel: str, **settings: Any) -> "Figure | None":
+    """A figure of one panel that `draw(axes)` fills, with a legend where something has a label.
+
+    settings: of the axes, such as yscale="log". None without matplotlib: the numbers that go with it are worth printing alone.
+    """
+    try:
+        figure, (axes,) = _canvas(1, 1, width=6.4, height=3.6)
+    except UsageError:
+        return None
+    draw(axes)
+    axes.set(xlabel=xlabel, ylabel=ylabel, **settings)
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(frameon=False)
+    return figure
+
+
+def curves(lines: Mapping[str, tuple[Any, Any]], xlabel: str, ylabel: str, **settings: Any) -> "Figure | None":
+    """A diagram of curves name -> (x, y), told apart by colour and by dashes."""
+
+    def draw(axes: "Axes") -> None:
+        for i, (name, (x, y)) in enumerate(lines.items()):
+            axes.plot(x, y, _STYLES[i % len(_STYLES)], color=COLOURS[i % len(COLOURS)], lw=1.6, label=name)
+
+    return diagram(draw, xlabel, ylabel, **settings)
 
 
 def panels_of(records: Sequence[Record]) -> dict[str, Curves]:

@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from gancore.core import demo
+from gancore.figures import diagram
 from gancore.kernels import Kernel, gaussian, mmd2, mmd_test
 
 
@@ -48,13 +49,8 @@ def _closed_form(h: float, mean: float) -> float:
 
 
 def _drawing(same: Tensor, shifted: Tensor, exact: float) -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:  # the figures are worth printing without
-        return None
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-    axes = figure.add_subplot(xlabel="unbiased MMD$^2$", ylabel="draws")
-    axes.hist([same.tolist(), shifted.tolist()], bins=60, histtype="stepfilled", alpha=0.7, label=["equal laws", "shifted"])
-    axes.axvline(exact, color="black", linestyle="--", label="closed form")
-    axes.legend(frameon=False)
-    return figure
+    def draw(axes: Any) -> None:
+        axes.hist([same.tolist(), shifted.tolist()], bins=60, histtype="stepfilled", alpha=0.7, label=["equal laws", "shifted"])
+        axes.axvline(exact, color="black", linestyle="--", label="closed form")
+
+    return diagram(draw, "unbiased MMD$^2$", "draws")
