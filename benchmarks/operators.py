@@ -34,7 +34,7 @@ LABELS = {
 WORKS = ("forward", "backward", "double backward")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 BOUNDS = {"float32": 1e-4, "bfloat16": 4e-2}
-STEPS = {"dcgan": {}, "wgan-gp": {}, "mmd-gan": {}}
+STEPS = ("dcgan", "wgan-gp", "mmd-gan")
 _SECONDS, _QUICK_SECONDS = 0.3, 0.03
 _ROUNDS, _QUICK_ROUNDS = (7, 60), (3, 8)
 _MORE_LAUNCHES = 0.01  # seconds of a turn on a GPU, where one call is shorter than its launch
@@ -192,7 +192,8 @@ def _steps(name: str, device: torch.device, quick: bool) -> Iterator[dict[str, A
     dataset = data.load("digits", size=size)
     placed = dataset.to(device)
     left_out = {"compiled": "left out of a quick run"} if quick else {}
-    point = {"case": f"step, batch {batch}, {size} x {size}, width {width}", "shape": f"{batch}", "work": "step", "dtype": "float32"}
+    case = f"step, batch {batch}, {size} x {size}, width {width}"
+    point = {"case": case, "shape": f"{batch}", "work": "step", "dtype": "float32"}
 
     def body(mode: str) -> Callable[[], Tensor]:
         how = {"ours": "off", "compiled": "default"}[mode]

@@ -53,7 +53,6 @@ def _roof(result: dict[str, Any]) -> list[dict[str, Any]]:
         shares = [(p["bodies"], p["case"]) for p in row["points"] if "of_copy" in p.get("bodies", {}).get("ours", {})]
         if shares:
             bodies, case = max(shares, key=lambda pair: pair[0]["ours"]["of_copy"])
-            found.append(
-                {"name": row["row"], "case": case, "ours": bodies["ours"]["of_copy"], "eager": bodies.get("eager", {}).get("of_copy", 0)}
-            )
+            ours, eager = bodies["ours"]["of_copy"], bodies.get("eager", {}).get("of_copy", 0)
+            found.append({"name": row["row"], "case": case, "ours": ours, "eager": eager})
     return found

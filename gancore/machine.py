@@ -1,4 +1,4 @@
-"""What this machine can do at best: how fast it copies and multiplies, measured, as the bound that everything else is held against."""
+"""What this machine can do at best: how fast it copies and multiplies, measured. All else is held against it."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ _SECONDS = 0.3
 def measure(device: torch.device, seconds: float = _SECONDS) -> dict[str, float]:
     """`copy`: bytes read and written a second by a copy far larger than the caches; `rate`: float32 operations a second of a
     matrix product, TF32 as PyTorch has it set. The best of many repetitions, since both are bounds."""
-    count = (1 << 28 if device.type == "cuda" else 1 << 24)
+    count = 1 << 28 if device.type == "cuda" else 1 << 24
     source = torch.ones(count, device=device)
     target = torch.empty_like(source)
     side = 8192 if device.type == "cuda" else 768
@@ -28,7 +28,8 @@ def best(body: Callable[[], Any], device: torch.device, seconds: float) -> float
     """Seconds of the fastest of at least three calls."""
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     body()
-    found, end = [], time.perf_counter() + seconds
+    found: list[float] = []
+    end = time.perf_counter() + seconds
     while len(found) < 3 or time.perf_counter() < end:
         wait()
         start = time.perf_counter()

@@ -13,7 +13,7 @@ from gancore.cli import screen
 @click.option("--table", is_flag=True, help="Measure nothing: table and plot from the result file.")
 @click.option("--row", "rows", multiple=True, help="Only this row of the benchmark; may be repeated. The file's others are kept.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The result file, instead of the benchmark's own.")
-@click.option("--compare", type=click.Path(path_type=Path, dir_okay=False), help="An older result: say what got slower (operators).")
+@click.option("--compare", type=click.Path(path_type=Path, dir_okay=False), help="An older result: say what got slower.")
 @click.option("--device", default="auto", show_default=True, help="Where to measure (operators).")
 def bench(
     names: tuple[str, ...], quick: bool, table: bool, rows: tuple[str, ...], out: Path | None, compare: Path | None, device: str

@@ -13,15 +13,16 @@ USAGE = "gancore profile RECIPE [--measure STEPS] [--out FOLDER] [--option VALUE
 
 @click.command(cls=Raw)
 def profile(words: tuple[str, ...]) -> None:
-    """Profile a recipe's training step: phases, operators, memory, a Chrome trace and a page."""
+    """Profile a recipe's training step: phases, operators, memory."""
     from gancore.core import UsageError
     from gancore.profiling import profile as measure
     from gancore.profiling import write
     from gancore.recipes import get
 
     if not words or {"-h", "--help"}.intersection(words):
-        click.echo(f"Usage: {USAGE}\n\n  Options and parameters are those of gancore train. --measure: steps, 20 by default. --out: a")
-        click.echo("  folder, profiles/RECIPE by default, for profile.html, profile.json, trace.json, phases.csv, operators.csv.")
+        click.echo(f"Usage: {USAGE}\n\n  Options and parameters are those of gancore train.")
+        click.echo("  --measure: steps, 20 by default. --out: folder of profile.html, profile.json, trace.json, phases.csv and")
+        click.echo("  operators.csv, profiles/RECIPE by default.")
         return
     if words[0].startswith("-"):
         raise UsageError(f"the recipe comes first: {USAGE}")

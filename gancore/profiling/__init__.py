@@ -49,7 +49,8 @@ def profile(name: str, steps: int = 20, warm: int = 5, **arguments: Any) -> Prof
     try:
         with watched.random():
             for _ in range(warm):
-                plain.step(), watched.step()
+                plain.step()
+                watched.step()
         watched.clock.read()
         times, phases = _alternate(plain, watched, steps)
         counts = Counts()
@@ -61,11 +62,11 @@ def profile(name: str, steps: int = 20, warm: int = 5, **arguments: Any) -> Prof
     finally:
         profile_ranges(False)
     step = statistics.median(times["plain"])
-    # Tracing slows every operator by about as much as itself: their shares are what is taken over.
+    # A trace taken while the machine was busier than before may hold more than a step has.
     inside = sum(call.seconds for call in traced.calls)
     scale = min(1.0, step * TRACED / max(inside, 1e-12))
     compiled = any(loss is not None and hasattr(loss, "_torchdynamo_orig_callable") for loss in watched._losses.values())
-    found = losses.ranked(traced.calls, TRACED, scale, step, bounds, watched.nets, compiled)
+    found = losses.ranked(traced.calls, TRACED, scale, step, bounds, dict(watched.nets.items()), compiled)
     total = sum(times["watched"])
     facts = {
         **about,
@@ -132,7 +133,7 @@ def _traced(watched: Watched, counts: Counts) -> tuple[trace.Trace, str, float]:
     with torch.profiler.profile(activities=kinds, record_shapes=True, profile_memory=True) as profiler:
         start = time.perf_counter()
         # A compiled function is not to see the mode: it would break its graph.
-        with nullcontext() if compiled else Layers(watched.nets):
+        with nullcontext() if compiled else Layers(dict(watched.nets.items())):
             for _ in range(TRACED):
                 watched.step()
         if cuda:
@@ -192,5 +193,6 @@ def write(found: Profile, folder: Path) -> dict[str, Path]:
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:
-    lines = [",".join(rows[0])] if rows else []
-    return "\n".join([*lines, *(",".join(f"{v:.6g}" if isinstance(v, float) else str(v) for v in row.values()) for row in rows)]) + "\n"
+    tell = lambda value: f"{value:.6g}" if isinstance(value, float) else str(value)
+    lines = [list(rows[0])] if rows else []
+    return "\n".join(",".join(map(tell, line)) for line in (*lines, *(row.values() for row in rows))) + "\n"

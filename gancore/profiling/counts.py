@@ -18,23 +18,19 @@ class Layers(TorchFunctionMode):
 
     def __init__(self, players: Mapping[str, nn.Module]) -> None:
         super().__init__()
-        self.names = {
-            id(p): f"{player}.{path.rpartition('.')[0] or path}" for player, net in players.items() for path, p in net.named_parameters()
-        }
+        named = [(player, path, p) for player, net in players.items() for path, p in net.named_parameters()]
+        self.names = {id(p): f"{player}.{path.rpartition('.')[0] or path}" for player, path, p in named}
         self.last = ""
-        self.order: list[str] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        own = [self.names[id(t)] for t in _tensors((args, kwargs)) if id(t) in self.names]
-        if own and len(set(own)) > 1 and "chain" not in getattr(func, "__name__", ""):
-            own = own[:1] if callable(func) and "foreach" not in str(func) else []
+        own = list(dict.fromkeys(self.names[id(t)] for t in _tensors((args, kwargs)) if id(t) in self.names))
         if own:
-            self.last = own[0]
-            self.order += [name for name in own if name not in self.order]
+            # A chain of layers bears the names of its ends; an optimiser takes all weights at once.
+            self.last = own[0] if len(own) == 1 else f"{own[0]} to {own[-1]}"
         if not self.last:
             return func(*args, **kwargs)
-        with torch.profiler.record_function(LAYER + (own[0] if own else f"after {self.last}")):
+        with torch.profiler.record_function(LAYER + (self.last if own else f"after {self.last}")):
             return func(*args, **kwargs)
 
 
@@ -50,8 +46,13 @@ class Counts(TorchDispatchMode):
         name = func._schema.name
         given, made = list(_tensors((args, kwargs or {}))), list(_tensors(out))
         # A view moves nothing; what is written in place is both read and written.
-        view = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
-        moved = 0 if view or not made else sum(map(_bytes, {id(t): t for t in given}.values())) + sum(map(_bytes, made))
+        schema = func._schema
+        view = any(r.alias_info is not None and not r.alias_info.is_write for r in schema.returns)
+        inputs = {id(t): t for t in given}
+        named = {**dict(zip((a.name for a in schema.arguments), args, strict=False)), **(kwargs or {})}
+        changed = [named.get(a.name) for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+        written = {id(t): t for t in (*_tensors(changed), *(t for t in made if id(t) not in inputs))}
+        moved = 0 if view else sum(map(_bytes, inputs.values())) + sum(map(_bytes, written.values()))
         count = flop_registry.get(func._overloadpacket)
         operations = float(count(*args, **(kwargs or {}), out_val=out)) if count else float(sum(t.numel() for t in made))
         calls, b, f = self.found.get((name, shapes(given)), (0, 0.0, 0.0))

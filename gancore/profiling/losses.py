@@ -13,7 +13,8 @@ from gancore.profiling.trace import Call
 
 _KINDS = {
     "batch_norm": "batch norm", "convolution": "convolution", "threshold": "ReLU", "relu": "ReLU", "leaky_relu": "leaky ReLU",
-    "addmm": "matrix product", "mm": "matrix product", "bmm": "matrix product", "fused_adam": "Adam", "foreach_lerp": "moving average",
+    "fused_adam": "Adam",
+    "addmm": "matrix product", "mm": "matrix product", "bmm": "matrix product", "foreach_lerp": "moving average",
 }  # fmt: skip
 _NORMS = ("batch norm", "layer norm", "group norm")
 
@@ -47,7 +48,8 @@ def kind_of(name: str) -> str:
 
 
 def ranked(
-    calls: Sequence[Call], steps: int, scale: float, step: float, machine: Mapping[str, float], players: Mapping[str, nn.Module], compiled: bool
+    calls: Sequence[Call], steps: int, scale: float, step: float, machine: Mapping[str, float],
+    players: Mapping[str, nn.Module], compiled: bool,
 ) -> list[Loss]:  # fmt: skip
     """All losses, the largest first, and as one of them what lies between the operators.
 
@@ -98,9 +100,9 @@ class Reasons:
         if not name.startswith("aten::"):
             return f"{name} is an operator of its own, which nothing fuses"
         row = self.rows.get(layer.removeprefix("after ")) or self._before(layer.removeprefix("after "))
-        if row is not None and not row.operator:
+        if row is not None and not row.operator and "cannot be traced" not in row.reason:
             return f"not fused with {row.places[0]} because {row.reason}"
-        if row is not None:
+        if row is not None and row.operator:
             return f"not fused because the network calls it by itself; gancore.accelerate runs {' + '.join(row.places)} as one"
         if not self.compiled:
             return "not fused because each operator runs by itself: compile is off"

@@ -5,12 +5,14 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from gancore.profiling.clock import PREFIX
 from gancore.profiling.counts import LAYER, Counts
 
+_OUTSIDE = ("data", "optimiser", "EMA", "logging")  # of all layers
 _BACKWARD = "autograd::engine::evaluate_function"
 
 
@@ -134,7 +136,8 @@ def _call(node: Node, layers: dict[int, str], counts: Counts, kernels: dict[int,
     if kernels:
         seconds = sum(kernels.get(n.event.get("args", {}).get("External id", -1), 0.0) for n in _walk(node))
     # A device's autograd runs in a thread of its own, which no span encloses.
-    return Call(node.name, phase or "backward", layers[id(node)], backward, seconds, moved, operations)
+    layer = "" if phase in _OUTSIDE else layers[id(node)]
+    return Call(node.name, phase or "backward", layer, backward, seconds, moved, operations)
 
 
 def _dims(value: Any) -> Iterator[list[int]]:
@@ -163,4 +166,4 @@ def thinned(memory: tuple[tuple[float, float], ...], most: int = 600) -> list[tu
     ends = [memory[0][0] + (memory[-1][0] - memory[0][0]) * (i + 1) / most for i in range(most)]
     times = [t for t, _ in memory]
     cuts = [0, *(bisect_right(times, end) for end in ends)]
-    return [max(memory[a:b], key=lambda p: p[1]) for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
+    return [max(memory[a:b], key=lambda p: p[1]) for a, b in pairwise(cuts) if b > a]
