@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-import nvtx
 import torch
 
 from gancore.core import Batch, Phase, Stage, Terms
+from gancore.core.ranges import annotate
 from gancore.trainer import Trainer
 
 PREFIX = "phase "
@@ -25,7 +25,7 @@ class Clock:
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
         """Time in here is `name`'s, as far as it is not that of a span within."""
-        with torch.profiler.record_function(PREFIX + name), nvtx.annotate(name, domain="gancore"):
+        with torch.profiler.record_function(PREFIX + name), annotate(name):
             self._stack.append(name)
             self._turn()
             try:

@@ -16,6 +16,7 @@ _KINDS = {
     "fused_adam": "Adam",
     "addmm": "matrix product", "mm": "matrix product", "bmm": "matrix product", "foreach_lerp": "moving average",
 }  # fmt: skip
+_ACTS = ("ReLU", "leaky ReLU", "tanh", "sigmoid", "elu", "silu", "softplus")
 _NORMS = ("batch norm", "layer norm", "group norm")
 
 
@@ -99,14 +100,20 @@ class Reasons:
             return "it is the library's own, and its shapes or this many threads reach no more of the machine's rate"
         if not name.startswith("aten::"):
             return f"{name} is an operator of its own, which nothing fuses"
+        if not any(c.moved for c in calls):
+            return "it moves nothing, and all of it is dispatch"
+        if kind not in (*_NORMS, *_ACTS):
+            return self._alone()
         row = self.rows.get(layer.removeprefix("after ")) or self._before(layer.removeprefix("after "))
         if row is not None and not row.operator and "cannot be traced" not in row.reason:
             return f"not fused with {row.places[0]} because {row.reason}"
         if row is not None and row.operator:
             return f"not fused because the network calls it by itself; gancore.accelerate runs {' + '.join(row.places)} as one"
-        if not self.compiled:
-            return "not fused because each operator runs by itself: compile is off"
-        return "not fused because it lies outside of what is compiled"
+        return self._alone()
+
+    def _alone(self) -> str:
+        outside = "it lies outside of what is compiled" if self.compiled else "each operator runs by itself: compile is off"
+        return f"not fused because {outside}"
 
     def _before(self, layer: str) -> Any:
         """The row of the last convolution that the player defines with the same index, or before this layer."""

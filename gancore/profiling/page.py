@@ -1,5 +1,6 @@
 """The page of a profile."""
 
+import math
 from typing import Any
 
 from gancore.profiling.losses import ms
@@ -12,7 +13,7 @@ SHOWN = 12
 def render(facts: dict[str, Any]) -> str:
     """One HTML page that asks the network for nothing: the largest losses in sentences, phases, operators, roofline, memory."""
     memory = [(t, b / 1e6) for t, b in facts["memory"]]
-    curve = chart("memory allocated since the trace began, MB", {"MB": memory}, (0.0, memory[-1][0])) if memory else None
+    curve = chart("memory allocated since the trace began, MB", {"MB": memory}, (0.0, memory[-1][0]), log=False) if memory else None
     return fill(
         "gancore.profiling", "profile.html.j2", {"ms": ms, "number": number, "percent": _percent},
         run=facts, largest=[row for row in facts["losses"] if row["lost"] > 0][:SHOWN], phases=facts["phases"],
@@ -26,8 +27,6 @@ def _percent(share: float) -> str:
 
 def _roof(facts: dict[str, Any]) -> dict[str, Any]:
     """The roofline in coordinates: operations a byte against operations a second, both as powers of ten."""
-    import math
-
     points = [
         (math.log10(row["rate"] / row["bandwidth"]), math.log10(row["rate"]), row)
         for row in facts["operators"]
