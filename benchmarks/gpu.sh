@@ -15,7 +15,7 @@ STAGES=()
 while [ $# -gt 0 ]; do
   case $1 in
     --device) DEVICE=${2:?--device wants cuda or cpu}; shift 2 ;;
-    build | tests | operators | steps | | profile) STAGES+=("$1"); shift ;;
+    build | tests | operators | steps | profile) STAGES+=("$1"); shift ;;
     *) echo "gpu.sh: unknown stage $1; there are build tests operators steps profile" >&2; exit 2 ;;
   esac
 done

@@ -12,7 +12,6 @@ float64 reference is refused before it is timed.
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,12 @@ import torch
 from torch import Generator, Tensor
 
 from gancore import environment, machine
+from gancore.benchmarks import batch as batch_of
 from gancore.benchmarks import compare, files, page, peak, peers, suite, timing
 from gancore.benchmarks.cases import Refused
 from gancore.benchmarks.suite import Asked, Table
-from gancore.core import Options, UsageError
-from gancore.data import Dataset
+from gancore.core import UsageError
 from gancore.kernels._spec import Bench, Spec, specs
-from gancore.recipes import get
-from gancore.runs import specify
-from gancore.trainer import Trainer
 
 LABELS = {
     "ours": "gancore", "eager": "eager", "last": "channels_last", "compiled": "torch.compile", "tuned": "max-autotune",
@@ -193,18 +189,13 @@ def _shares(bodies: dict[str, dict[str, Any]], least: int, bounds: dict[str, flo
 
 def _steps(name: str, device: torch.device, quick: bool) -> Iterator[dict[str, Any]]:
     size, width, batch = (16, 16, 32) if quick or device.type == "cpu" else (64, 64, 128)
-    # What images show changes no time, and a set that needs no other package runs everywhere.
-    generator = Generator().manual_seed(0)
-    dataset = Dataset("noise", {"x": torch.randint(256, (4096, 3, size, size), generator=generator, dtype=torch.uint8)})
-    placed = dataset.to(device)
     left_out = {"compiled": "left out of a quick run"} if quick else {}
     case = f"step, batch {batch}, {size} x {size}, width {width}"
     point = {"case": case, "shape": f"{batch}", "work": "step", "dtype": "float32"}
 
     def body(mode: str) -> Callable[[], Tensor]:
         how = {"ours": "off", "compiled": "default"}[mode]
-        options = Options(width=width, batch_size=batch, compile=how, steps=1_000_000)
-        trainer = Trainer(get(name, "recipe").function(), placed, options, specify(dataset, options), device)
+        trainer = batch_of.trainer_of(name, batch, device, size, width, compile=how)
 
         def run() -> Tensor:
             with trainer.random():
@@ -268,10 +259,8 @@ def bench(asked: Asked, say: Callable[[str], None] = print) -> Table:
         head = lambda: {**files.about(device, ("pykeops", "torch-fidelity")), "machine": bounds, "quick": asked.quick}
         one = lambda name: measure(name, device, asked.quick, bounds, say)
         result = files.measured("operators", path, names(), list(asked.rows or names()), one, head)
-    if path and find_spec("jinja2"):
-        page.write(result, path.with_suffix(".html"))
-    elif path:
-        say('no page: jinja2 is not installed: pip install "gancore[bench]"')
+    if path:
+        page.offered(result, path, say)
     if asked.compare:
         for line in compare.slower(files.load("operators", asked.compare), result):
             say(line)

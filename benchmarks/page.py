@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,14 @@ def write(result: dict[str, Any], path: Path) -> None:
     """Write the page of a result of `gancore bench operators` or `gancore bench batch`."""
     page = render(result).encode()
     write_atomic(path, lambda file: file.write(page))
+
+
+def offered(result: dict[str, Any], path: Path, say: Callable[[str], None]) -> None:
+    """Write the page beside a result file; where jinja2 is missing, say so."""
+    if find_spec("jinja2"):
+        write(result, path.with_suffix(".html"))
+    else:
+        say('no page: jinja2 is not installed: pip install "gancore[bench]"')
 
 
 def render(result: dict[str, Any]) -> str:
@@ -34,16 +43,19 @@ def render(result: dict[str, Any]) -> str:
 
 
 def _scaling(row: dict[str, Any]) -> Any:
-    """Time over the number of elements of the first input, where a row has several sizes of one work and type."""
+    """Time over the number of elements of the first input, where a row has several sizes of one work and type; of steps their
+    throughput over the batch."""
     curves: dict[str, list[tuple[float, float]]] = {}
+    throughput = any("samples_per_second" in b for p in row["points"] for b in p.get("bodies", {}).values())
     for p in row["points"]:
         if "bodies" in p and p.get("dtype") == "float32" and p["shape"] and p["work"] in ("backward", "step"):
             x = math.log10(math.prod(int(n) for n in p["shape"].split(" x ")))
             for name, body in p["bodies"].items():
-                curves.setdefault(name, []).append((x, body["ms"]))
+                curves.setdefault(name, []).append((x, body["samples_per_second"] if throughput else body["ms"]))
     curves = {name: sorted(points) for name, points in curves.items() if len({x for x, _ in points}) > 1}
     xs = [x for points in curves.values() for x, _ in points]
-    return chart(f"{row['row']}, ms", curves, (min(xs), max(xs))) if curves else None
+    what = "samples a second" if throughput else "ms"
+    return chart(f"{row['row']}, {what}", curves, (min(xs), max(xs))) if curves else None
 
 
 def _roof(result: dict[str, Any]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ BENCHMARKS = {
     "conv": "transposed convolutions with norm and activation, and the critic's, against eager and compiled PyTorch",
     "critic": "a critic's update under gradient penalties against eager and compiled PyTorch",
     "operators": "every operator and the steps of recipes against eager and compiled PyTorch, and against the machine",
+    "batch": "throughput of recipes' training steps over the batch size",
     "loop": "the training loop against the same step written by hand",
     "dispatch": 'the bodies of every operator: the table that impl="auto" follows',
 }
