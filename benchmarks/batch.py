@@ -68,12 +68,13 @@ HEADINGS = ("recipe", "batch", "ms a step", "quartiles", "samples/s", "MB")
 
 def lines(result: dict[str, Any]) -> list[tuple[str, ...]]:
     """A line a batch."""
-    found = []
+    found: list[tuple[str, ...]] = []
     for row in result["rows"]:
         for point in row["points"]:
             b = point["bodies"]["ours"]
             spread = " to ".join(f"{t:.4g}" for t in b["quartiles"])
-            found.append((row["row"], point["shape"], f"{b['ms']:.4g}", spread, f"{b['samples_per_second']:,.0f}", f"{b['mb']:.4g}"))
+            speed = f"{b['samples_per_second']:,.0f}"
+            found.append((row["row"], point["shape"], f"{b['ms']:.4g}", spread, speed, f"{b['mb']:.4g}"))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Large batches: what fits into memory, learning rates that follow the batch size, and players that are run again for their gradients."""
+"""Large batches: what fits into memory, learning rates that follow the batch, and players that run again for their gradients."""
 
 from dataclasses import replace
 
@@ -41,22 +41,22 @@ def test_nothing_fits():
 
 
 def test_auto_fills_the_memory_that_is_given():
-    fixed = estimate(open_run("gan", batch_size=8, **TINY).trainer)["total"]
-    run = gancore.train("gan", batch_size="auto", memory=1.1 * fixed / 1e9, **TINY)
+    fixed = estimate(open_run("wgan", batch_size=8, **TINY).trainer)["total"]
+    run = gancore.train("wgan", batch_size="auto", memory=1.1 * fixed / 1e9, **TINY)
     chosen = run.options.batch_size
     assert chosen > 8
     assert chosen % 8 == 0
-    assert estimate(open_run("gan", batch_size=chosen, **TINY).trainer)["total"] <= 1.1 * fixed
-    assert estimate(open_run("gan", batch_size=chosen + 8, **TINY).trainer)["total"] > 1.1 * fixed
+    assert estimate(open_run("wgan", batch_size=chosen, **TINY).trainer)["total"] <= 1.1 * fixed
+    assert estimate(open_run("wgan", batch_size=chosen + 8, **TINY).trainer)["total"] > 1.1 * fixed
     assert run.describe()["options"]["batch_size"] == chosen
 
 
 def test_micro_batches_are_chosen_for_a_given_batch():
-    fixed = estimate(open_run("gan", batch_size=64, **TINY).trainer)["total"]
-    run = open_run("gan", batch_size=512, micro_batch="auto", memory=1.02 * fixed / 1e9, **TINY)
+    fixed = estimate(open_run("wgan", batch_size=64, **TINY).trainer)["total"]
+    run = open_run("wgan", batch_size=512, micro_batch="auto", memory=1.02 * fixed / 1e9, **TINY)
     assert 8 <= run.options.micro_batch < 512
     assert run.options.batch_size == 512
-    enough = open_run("gan", batch_size=64, micro_batch="auto", memory=10.0, **TINY)
+    enough = open_run("wgan", batch_size=64, micro_batch="auto", memory=10.0, **TINY)
     assert enough.options.micro_batch == 0
 
 
@@ -70,8 +70,8 @@ def test_the_command_line_takes_the_word():
 
 @pytest.mark.parametrize(("how", "factor"), [("none", 1.0), ("linear", 4.0), ("sqrt", 2.0)])
 def test_learning_rates_follow_the_batch(how, factor):
-    usual = open_run("gan", **TINY).trainer
-    scaled = open_run("gan", batch_size=256, lr_scaling=how, **TINY).trainer
+    usual = open_run("wgan", **TINY).trainer
+    scaled = open_run("wgan", batch_size=256, lr_scaling=how, **TINY).trainer
     for key, optim in scaled.optims.items():
         assert optim.param_groups[0]["lr"] == pytest.approx(factor * usual.optims[key].param_groups[0]["lr"])
         assert optim.param_groups[0]["initial_lr"] == optim.param_groups[0]["lr"]
