@@ -3,13 +3,14 @@
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
 from torch.overrides import handle_torch_function, has_torch_function
 
 P = ParamSpec("P")
 R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 Around = Callable[[str], AbstractContextManager[None]]
 
 _on = False
@@ -63,15 +64,15 @@ def ranged(fn: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def spanned(fn: Callable[P, R]) -> Callable[P, R]:
+def spanned(fn: F) -> F:
     """The range alone, for a function made of operators: function modes see those."""
     name = f"gancore::{fn.__name__}"
 
     @functools.wraps(fn)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+    def call(*args: Any, **kwargs: Any) -> Any:
         if not _on or torch.compiler.is_compiling():
             return fn(*args, **kwargs)
         with _range(name):
             return fn(*args, **kwargs)
 
-    return call
+    return cast(F, call)
