@@ -36,7 +36,7 @@ steps() { measure steps --row dcgan --row wgan-gp --row mmd-gan; }
 # The command line needs packages of gancore[train], which a machine without a network may lack.
 profile() {
   "$PYTHON" -c 'import click, jinja2' || { echo "left out: click and jinja2 are not installed"; return 0; }
-  "$PYTHON" -m gancore profile wgan-gp --data shapes16 --device "$DEVICE" --measure 20 --out "$OUT/profile"
+  "$PYTHON" -m gancore profile wgan-gp --data shapes16 --device "$DEVICE" $([ "$DEVICE" = cuda ] && echo --measure 20 || echo --measure 3 --width 16) --out "$OUT/profile"
 }
 
 declare -A LIMIT=([build]=120 [tests]=120 [operators]=150 [steps]=80 [profile]=20)
