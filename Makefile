@@ -8,12 +8,13 @@ STAMPS := $(VENV)/.stamps
 # Small networks are slower on many threads than on one; a training run alone on the machine takes them all.
 TEST_WORKERS ?= 2
 
-.PHONY: train test bench lint accept clean help
+.PHONY: train test bench bench-report lint accept clean help
 
 help:
 	@echo "make train    train a GAN on handwritten digits and show where its samples, metrics and report lie"
 	@echo "make test     run the tests"
 	@echo "make bench    time losses, loop and operators against their peers, and renew the README's tables"
+	@echo "make bench-report    renew the README's tables and plots from the committed results"
 	@echo "make lint     check style and types"
 	@echo "make accept   rerun the stale acceptance checks of the recipes and print their table"
 
@@ -25,6 +26,9 @@ test: $(STAMPS)/native $(STAMPS)/test
 
 bench: $(STAMPS)/native $(STAMPS)/bench
 	$(BIN)/python -m gancore.benchmarks
+
+bench-report: $(STAMPS)/native $(STAMPS)/bench
+	$(BIN)/python -m gancore.benchmarks.tables
 
 lint: $(STAMPS)/native $(STAMPS)/lint
 	$(BIN)/ruff check .

@@ -14,6 +14,8 @@ BENCHMARKS = {
     "mmd": "MMD losses, KID and minibatch discrimination against compiled PyTorch, KeOps and torch-fidelity",
     "conv": "transposed convolutions with norm and activation, and the critic's, against eager and compiled PyTorch",
     "critic": "a critic's update under gradient penalties against eager and compiled PyTorch",
+    "operators": "every operator and the steps of recipes against eager and compiled PyTorch, and against the machine",
+    "batch": "throughput of recipes' training steps over the batch size",
     "loop": "the training loop against the same step written by hand",
     "dispatch": 'the bodies of every operator: the table that impl="auto" follows',
 }
@@ -23,12 +25,15 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 @dataclass(frozen=True)
 class Asked:
-    """What a run was asked for: small shapes, the table alone, some rows only, another result file."""
+    """What a run was asked for: small shapes, the table alone, some rows only, another result file, an old one to hold it
+    against, another device."""
 
     quick: bool = False
     table: bool = False
     rows: tuple[str, ...] = ()
     out: Path | None = None
+    compare: Path | None = None
+    device: str = "auto"
 
 
 def require(names: Sequence[str], table: bool = False) -> None:

@@ -205,6 +205,12 @@ def filled(text: str) -> str:
 def main() -> None:
     path = ROOT / "README.md"
     path.write_text(filled(path.read_text()))
+    # Drawing loads matplotlib, which the tables do not need.
+    from gancore.benchmarks import files, mmd
+
+    for device in ("cpu", "cuda"):
+        if (result := files.path_of("mmd", device)).is_file():
+            mmd.draw(mmd.load(result), ROOT / mmd.PLOT.format(device=device))
 
 
 if __name__ == "__main__":

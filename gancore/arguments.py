@@ -19,7 +19,8 @@ def split(entry: Entry, arguments: Mapping[str, Any]) -> tuple[Options, dict[str
 
     Raises UsageError for a name that is neither, with the nearest ones, and for a value of another type.
     """
-    options = {k: AUTO if _auto(k, v) else _checked(k, v, _OPTION_TYPES[k]) for k, v in arguments.items() if k in _OPTION_TYPES}
+    given = {k: v for k, v in arguments.items() if k in _OPTION_TYPES}
+    options: dict[str, Any] = {k: AUTO if _auto(k, v) else _checked(k, v, _OPTION_TYPES[k]) for k, v in given.items()}
     parameters = bind(entry, {k: v for k, v in arguments.items() if k not in options}, besides=tuple(_OPTION_TYPES))
     return Options(**options), parameters
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gancore import checkpoint, data, environment, evaluation
+from gancore import capacity, checkpoint, data, environment, evaluation
 from gancore.arguments import split
 from gancore.core import DataError, DataSpec, Entry, Nets, Options, UsageError
 from gancore.core.registry import ENTRIES
@@ -32,11 +32,14 @@ class Run:
     """
 
     def __init__(self, entry: Entry, options: Options, parameters: Mapping[str, Any]) -> None:
-        self.entry, self.options, self.parameters = entry, options, dict(parameters)
+        self.entry, self.parameters = entry, dict(parameters)
         self.recipe = entry.function(**parameters)
         self.device = environment.pick_device(options.device)
         self.data = data.load(options.data, size=options.size or None)
-        self.trainer = Trainer(self.recipe, self.data.to(self.device), options, specify(self.data, options), self.device)
+        placed = self.data.to(self.device)
+        build = lambda options: Trainer(self.recipe, placed, options, specify(self.data, options), self.device)
+        self.options = options = capacity.resolved(options, self.device, build)
+        self.trainer = build(options)
         self.out = Path(options.out) if options.out else None
         self.metrics: list[dict[str, Any]] = []
         self.started = time.time()

@@ -11,7 +11,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
-import nvtx
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +18,7 @@ from gancore.core import Batch, DataSpec, Diverged, Field, Nets, Options, Phase,
 from gancore.core.attached import attached, restore
 from gancore.core.average import Average
 from gancore.core.checks import check, phases
+from gancore.core.ranges import annotate
 from gancore.core.recompute import recomputed
 from gancore.core.rows import Rows
 
@@ -67,7 +67,7 @@ class Trainer:
         self._schedule()
         for phase in stage.phases:
             if self.steps_done % phase.every == 0:
-                with nvtx.annotate(phase.name, domain="gancore"):
+                with annotate(phase.name):
                     for _ in range(phase.repeats):
                         self._visit(phase, stage)
         self.average.update(self.steps_done)

@@ -13,7 +13,11 @@ from gancore.cli import screen
 @click.option("--table", is_flag=True, help="Measure nothing: table and plot from the result file.")
 @click.option("--row", "rows", multiple=True, help="Only this row of the benchmark; may be repeated. The file's others are kept.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The result file, instead of the benchmark's own.")
-def bench(names: tuple[str, ...], quick: bool, table: bool, rows: tuple[str, ...], out: Path | None) -> None:
+@click.option("--compare", type=click.Path(path_type=Path, dir_okay=False), help="An older result: say what got slower.")
+@click.option("--device", default="auto", show_default=True, help="Where to measure (operators).")
+def bench(
+    names: tuple[str, ...], quick: bool, table: bool, rows: tuple[str, ...], out: Path | None, compare: Path | None, device: str
+) -> None:
     """Run the benchmarks NAME ...; without a name, list them."""
     import gancore
     from gancore.benchmarks import suite
@@ -24,7 +28,7 @@ def bench(names: tuple[str, ...], quick: bool, table: bool, rows: tuple[str, ...
         screen.table(("benchmark", "what it measures"), list(suite.BENCHMARKS.items()))
         return
     suite.require(names, table)
-    asked = suite.Asked(quick=quick, table=table, rows=rows, out=out)
+    asked = suite.Asked(quick=quick, table=table, rows=rows, out=out, compare=compare, device=device)
     for name in names:
         headings, lines = suite.run(name, asked, click.echo)
         screen.table(headings, lines, name)

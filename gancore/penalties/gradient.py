@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import grad
 
+from gancore.kernels._ranges import spanned
 from gancore.penalties import critics, scales
 from gancore.penalties.points import Inputs, Place, points
 
 Cost = tuple[float, bool, float]
 
 
+@spanned
 def gradient_penalty(
     critic: Callable[..., Tensor],
     real: Inputs,

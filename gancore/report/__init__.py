@@ -5,14 +5,14 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from gancore.checkpoint import write_atomic
-from gancore.core import DataError, UsageError
+from gancore.core import DataError
 from gancore.figures import Record, panels_of
 from gancore.report.charts import HEIGHT, WIDTH, Chart, chart, number
+from gancore.report.page import fill
 
 # A page of more pictures gets slow on a phone; those shown are spread over the run, the last always among them.
 PICTURES = 40
@@ -41,14 +41,7 @@ def write_report(run_dir: str | Path) -> Path:
 
 def render(folder: Path) -> str:
     """The page of the run in a folder."""
-    try:
-        from jinja2 import Environment, StrictUndefined
-    except ImportError:
-        raise UsageError('the report needs jinja2, which is missing; pip install "gancore[train]"') from None
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["number"], environment.filters["exact"] = _shown, lambda value: _shown(value, str)
-    template = environment.from_string(files("gancore.report").joinpath("report.html.j2").read_text(encoding="utf-8"))
-    return template.render(gather(folder))
+    return fill("gancore.report", "report.html.j2", {"number": _shown, "exact": lambda value: _shown(value, str)}, **gather(folder))
 
 
 def gather(folder: Path) -> dict[str, Any]:

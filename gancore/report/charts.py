@@ -57,9 +57,12 @@ class _Axis:
         return round(self.start + self.length * (v - low) / (high - low), 2)
 
 
-def chart(title: str, curves: Curves, steps: tuple[float, float]) -> Chart:
-    """A chart of curves name -> [(step, value)] over the common range of steps; NaN and inf are gaps, and counted."""
-    log = spans_decades(curves)
+def chart(title: str, curves: Curves, steps: tuple[float, float], log: bool | None = None) -> Chart:
+    """A chart of curves name -> [(step, value)] over the common range of steps; NaN and inf are gaps, and counted.
+
+    log: whether the values' axis is logarithmic; by default where they span decades.
+    """
+    log = spans_decades(curves) if log is None else log
     values = [v for points in curves.values() for _, v in points if math.isfinite(v)]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if not log:

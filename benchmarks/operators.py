@@ -1,0 +1,291 @@
+"""Every operator and the steps of recipes against eager and compiled PyTorch, with what this machine could do at best.
+
+    gancore bench operators                    measure, print, write benchmarks/results/operators-<device>.json and its page
+    gancore bench operators --quick            one class of shapes an operator, no compiling; writes nothing
+    gancore bench operators --row bias_act     these operators or recipes only; the file's others are kept
+    gancore bench operators --compare OLD.json what got slower than there by more than the spread
+
+Rows of operators come from the `bench` of their SPECs, those of recipes are training steps. At a point all bodies take turns in one
+process: forward without a graph, forward with backward, and that with a second backward. A point where a body disagrees with the
+float64 reference is refused before it is timed.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from gancore import environment, machine
+from gancore.benchmarks import batch as batch_of
+from gancore.benchmarks import compare, files, page, peak, peers, suite, timing
+from gancore.benchmarks.cases import Refused
+from gancore.benchmarks.suite import Asked, Table
+from gancore.core import UsageError
+from gancore.kernels._spec import Bench, Spec, specs
+
+LABELS = {
+    "ours": "gancore", "eager": "eager", "last": "channels_last", "compiled": "torch.compile", "tuned": "max-autotune",
+    "triton": "triton", "native": "native",
+}  # fmt: skip
+WORKS = ("forward", "backward", "double backward")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+BOUNDS = {"float32": 1e-4, "bfloat16": 4e-2}
+STEPS = ("dcgan", "wgan-gp", "mmd-gan")
+_SECONDS, _QUICK_SECONDS = 0.3, 0.03
+_ROUNDS, _QUICK_ROUNDS = (7, 60), (3, 8)
+_MORE_LAUNCHES = 0.01  # seconds of a turn on a GPU, where one call is shorter than its launch
+
+
+def names() -> list[str]:
+    """All rows: the operators that state shapes, then the recipes."""
+    return [*(name for name, spec in specs().items() if spec.bench), *STEPS]
+
+
+def measure(name: str, device: torch.device, quick: bool, bounds: dict[str, float], say: Callable[[str], None]) -> dict[str, Any]:
+    """The result of a row: a point for every class of shapes, type and work."""
+    points = []
+    for point in _steps(name, device, quick) if name in STEPS else _operator(specs()[name], device, quick, bounds):
+        points.append(point)
+        told = ", ".join(f"{LABELS[b]} {r['ms']:.4g} ms" for b, r in point.get("bodies", {}).items())
+        say(f"{name}: {point['case']}: {told or 'refused: ' + point['refused']}")
+    return {"row": name, "commit": environment.commit(), "machine": bounds, "points": points}
+
+
+# -- operators ---------------------------------------------------------------------------------------------------------------
+
+
+def _operator(spec: Spec, device: torch.device, quick: bool, bounds: dict[str, float]) -> Iterator[dict[str, Any]]:
+    rows = spec.bench[len(spec.bench) // 2 :][:1] if quick else spec.bench
+    dtypes = ("float32",) if quick else DTYPES
+    for bench, dtype in product(rows, dtypes):
+        tensors = {n: t.to(device, DTYPES[dtype]) for n, t in bench.draw(Generator().manual_seed(0)).items()}
+        for order, work in enumerate(WORKS[: 1 + min(2, spec.grad_order)]):
+            shape = " x ".join(map(str, next(iter(tensors.values())).shape))
+            point = {"case": f"{bench.shape_class}, {dtype}, {work}", "shape": shape, "work": work, "dtype": dtype}
+            left_out: dict[str, str] = {}
+            there = list(_bodies(spec, tensors, device, quick, left_out))
+            try:
+                bodies = _timed(spec, bench, tensors, order, there, left_out, quick)
+            except Refused as error:
+                yield {**point, "refused": str(error), "left_out": left_out}
+                continue
+            least = spec.bytes_moved(**tensors, **bench.options) * (1, 3, 6)[order]
+            yield {**point, "least_bytes": least, "bodies": _shares(bodies, least, bounds), "left_out": left_out}
+
+
+def _bodies(spec: Spec, tensors: dict[str, Tensor], device: torch.device, quick: bool, left_out: dict[str, str]) -> Iterator[str]:
+    from gancore.kernels import _dispatch
+
+    first = next(iter(tensors.values()))
+    yield "ours"
+    yield "eager"
+    if first.dim() in (4, 5):
+        yield "last"
+    for name in ("compiled", "tuned"):
+        reason = peers.missing("x-compiled", device) or ("left out of a quick run" if quick else None)
+        if name == "tuned" and device.type != "cuda":
+            reason = "max-autotune chooses among a GPU's kernels"
+        if reason:
+            left_out[name] = reason
+        else:
+            yield name
+    for impl in ("triton", "native"):
+        if (reason := _dispatch.missing(spec, impl, first)) is None:
+            yield impl
+        else:
+            left_out[impl] = reason
+
+
+def _timed(
+    spec: Spec, bench: Bench, tensors: dict[str, Tensor], order: int, there: Sequence[str], left_out: dict[str, str], quick: bool
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    wide = {n: t.double() for n, t in tensors.items()}
+    wanted = call(spec.reference, wide, bench.options, order)()
+    dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
+    # Of a long sum eager PyTorch loses more than the bound itself; what is near to that is rounding as well.
+    plain = max(map(_error, call(spec.reference, tensors, bench.options, order)(), wanted), default=0.0)
+    bound = max(BOUNDS[dtype], 3 * plain)
+    torch.compiler.reset()
+
+    def body(name: str) -> Callable[[], list[Tensor]]:
+        options, given = dict(bench.options), tensors
+        if name in ("ours", "triton", "native"):
+            return call(spec.fn, given, {**options, "impl": "auto" if name == "ours" else name}, order)
+        if name == "last":
+            layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+            given = {n: t.to(memory_format=layouts[t.dim()]) if t.dim() in layouts else t for n, t in tensors.items()}
+        if name in ("compiled", "tuned"):
+            mode = "max-autotune" if name == "tuned" else None
+            return call(torch.compile(spec.reference, dynamic=False, mode=mode), given, options, order)
+        return call(spec.reference, given, options, order)
+
+    def check(name: str, found: list[Tensor]) -> dict[str, float]:
+        error = max(map(_error, found, wanted), default=0.0)
+        # A compiled or laid-out peer that PyTorch computes otherwise is no reason to refuse ours.
+        if not error <= bound and name in ("ours", "triton", "native"):
+            raise Refused(f"{LABELS[name]}, {spec.name} {bench.shape_class}: error {error:.2g}, at most {bound:.2g}")
+        return {"error": float(f"{error:.3g}")}
+
+    cuda = torch.cuda.is_available()
+    repeats = (lambda seconds: max(1, round(_MORE_LAUNCHES / seconds))) if cuda else None
+    seconds, rounds = (_QUICK_SECONDS, _QUICK_ROUNDS) if quick else (_SECONDS, _ROUNDS)
+    found = timing.compare(there, body, check, seconds, left_out, rounds, repeats)
+    for name in found if peak.known() else ():
+        run = body(name)
+        run()
+        before = peak.level()
+        kept = run()
+        found[name]["mb"] = round(max(0, peak.highest() - before) / 1e6, 3)
+        del kept
+    return found
+
+
+def call(function: Callable[..., Any], tensors: dict[str, Tensor], options: Any, order: int) -> Callable[[], list[Tensor]]:
+    """Forward without a graph (order 0), with the gradients in all inputs (1), with those of their squares, in what comes from
+    above too (2)."""
+    if order == 0:
+
+        def forward() -> list[Tensor]:
+            with torch.no_grad():
+                return _list(function(**tensors, **options))
+
+        return forward
+    leaves = {n: t.clone().requires_grad_(t.is_floating_point()) for n, t in tensors.items()}
+    wrt = [t for t in leaves.values() if t.requires_grad]
+
+    def backward() -> list[Tensor]:
+        y = _list(function(**leaves, **options))[0]
+        # Fixed weights, so that no body is helped by a gradient of ones.
+        seed = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).to(y).view_as(y)
+        seed.requires_grad_(order == 2)
+        first = torch.autograd.grad(y, wrt, seed, create_graph=order == 2, allow_unused=True, materialize_grads=True)
+        if order == 1:
+            return list(first)
+        squares = torch.stack([(g if g.dtype == torch.float64 else g.float()).square().sum() for g in first]).sum()
+        return list(torch.autograd.grad(squares, [*wrt, seed], allow_unused=True, materialize_grads=True))
+
+    return backward
+
+
+def _list(found: Any) -> list[Tensor]:
+    return [found] if isinstance(found, Tensor) else [t for t in found if isinstance(t, Tensor)]
+
+
+def _error(found: Tensor, wanted: Tensor) -> float:
+    wanted = wanted.double()
+    return float((found.double() - wanted).norm() / wanted.norm().clamp_min(1e-12))
+
+
+def _shares(bodies: dict[str, dict[str, Any]], least: int, bounds: dict[str, float]) -> dict[str, dict[str, Any]]:
+    """With the share of the machine's copy bandwidth that a body reaches, counting the fewest bytes possible."""
+    for row in bodies.values():
+        row["of_copy"] = float(f"{least / (row['ms'] / 1e3) / bounds['copy']:.3g}")
+    return bodies
+
+
+# -- training steps ----------------------------------------------------------------------------------------------------------
+
+
+def _steps(name: str, device: torch.device, quick: bool) -> Iterator[dict[str, Any]]:
+    size, width, batch = (16, 16, 32) if quick or device.type == "cpu" else (64, 64, 128)
+    left_out = {"compiled": "left out of a quick run"} if quick else {}
+    case = f"step, batch {batch}, {size} x {size}, width {width}"
+    point = {"case": case, "shape": f"{batch}", "work": "step", "dtype": "float32"}
+
+    def body(mode: str) -> Callable[[], Tensor]:
+        how = {"ours": "off", "compiled": "default"}[mode]
+        trainer = batch_of.trainer_of(name, batch, device, size, width, compile=how)
+
+        def run() -> Tensor:
+            with trainer.random():
+                trainer.step()
+            return next(trainer.nets["G"].parameters()).detach()
+
+        return run
+
+    def check(mode: str, found: Tensor) -> dict[str, float]:
+        if not bool(found.isfinite().all()):
+            raise Refused(f"{LABELS[mode]}, {name}: a weight is not finite after a step")
+        return {}
+
+    torch.compiler.reset()
+    try:
+        there = [mode for mode in ("ours", "compiled") if mode not in left_out]
+        seconds, rounds = (_QUICK_SECONDS, _QUICK_ROUNDS) if quick else (3.0, _ROUNDS)
+        bodies = timing.compare(there, body, check, seconds, left_out, rounds)
+        for row in bodies.values():
+            row["samples_per_second"] = round(batch / (row["ms"] / 1e3), 1)
+        yield {**point, "bodies": bodies, "left_out": left_out}
+    except Refused as error:
+        yield {**point, "refused": str(error), "left_out": left_out}
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------------
+
+HEADINGS = ("row", "gancore", "quartiles", "eager", "channels_last", "compiled", "max-autotune", "MB", "of copy")
+
+
+def lines(result: dict[str, Any]) -> list[tuple[str, ...]]:
+    """What a terminal shows: a line a point; peers as milliseconds and times of gancore's."""
+    found: list[tuple[str, ...]] = []
+    for row in result["rows"]:
+        for point in row["points"]:
+            title = f"{row['row']}: {point['case']}"
+            if "refused" in point:
+                found.append((title, "refused: " + point["refused"], *[""] * 7))
+                continue
+            ours = point["bodies"]["ours"]
+            peers_ = [point["bodies"].get(name) for name in ("eager", "last", "compiled", "tuned")]
+            cells = ["" if p is None else f"{p['ms']:.4g} ({p['ratio']:.3g}x)" for p in peers_]
+            spread = " to ".join(f"{t:.4g}" for t in ours["quartiles"])
+            share = f"{ours['of_copy']:.0%}" if "of_copy" in ours else ""
+            found.append((title, f"{ours['ms']:.4g} ms", spread, *cells, f"{ours.get('mb', '')}", share))
+    reasons = {(LABELS[b], why) for row in result["rows"] for p in row["points"] for b, why in p.get("left_out", {}).items()}
+    return found + [(f"without {label}", why, *[""] * 7) for label, why in sorted(reasons)]
+
+
+def bench(asked: Asked, say: Callable[[str], None] = print) -> Table:
+    """Measure, write the result and its page, and return the table. Raises GancoreError in the end if a point was refused."""
+    if unknown := [name for name in asked.rows if name not in names()]:
+        raise UsageError(f"operators has no row {unknown[0]!r}; there are {', '.join(names())}")
+    device = environment.pick_device(asked.device)
+    own = files.path_of("operators", device.type)
+    path = asked.out or (None if asked.quick else own)
+    if asked.table:
+        result = files.load("operators", asked.out or own)
+    else:
+        bounds = machine.measure(device)
+        head = lambda: {**files.about(device, ("pykeops", "torch-fidelity")), "machine": bounds, "quick": asked.quick}
+        one = lambda name: measure(name, device, asked.quick, bounds, say)
+        result = files.measured("operators", path, names(), list(asked.rows or names()), one, head)
+    if path:
+        page.offered(result, path, say)
+    if asked.compare:
+        for line in compare.slower(files.load("operators", asked.compare), result):
+            say(line)
+    if not asked.table:
+        files.refuse([p["refused"] for row in result["rows"] for p in row["points"] if "refused" in p])
+    return HEADINGS, lines(result)
+
+
+def main() -> None:
+    """The same without the packages of the command line, for a machine that has PyTorch alone."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for flag in ("--quick", "--table"):
+        parser.add_argument(flag, action="store_true")
+    parser.add_argument("--row", dest="rows", action="append", default=[])
+    for flag in ("--out", "--compare"):
+        parser.add_argument(flag, type=Path)
+    parser.add_argument("--device", default="auto")
+    given = vars(parser.parse_args())
+    suite.require(("operators",), given["table"])
+    headings, found = bench(Asked(**{**given, "rows": tuple(given["rows"])}))
+    print(*("  ".join(line) for line in (headings, *found)), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

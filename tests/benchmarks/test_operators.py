@@ -1,0 +1,119 @@
+"""`gancore bench operators` and `batch`: what is compared and refused, what a comparison and a page say. No clock is asserted."""
+
+import copy
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from gancore.benchmarks import batch, compare, operators, page
+from gancore.cli.app import app
+from gancore.kernels._spec import specs
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bench") / "ops.json"
+    words = ["bench", "operators", "--quick", "--row", "interpolate", "--row", "dcgan", "--out", str(path), "--device", "cpu"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    return path
+
+
+def test_rows_are_all_operators_and_the_steps():
+    assert set(operators.names()) == {n for n, s in specs().items() if s.bench} | {"dcgan", "wgan-gp", "mmd-gan"}
+
+
+def test_a_result_holds_what_was_measured_and_on_what(result):
+    found = json.loads(result.read_text())
+    assert {"device", "versions", "commit", "machine", "rows"} <= found.keys()
+    works = [p["work"] for row in found["rows"] if row["row"] == "interpolate" for p in row["points"]]
+    assert works == ["forward", "backward", "double backward"]
+    for row in found["rows"]:
+        for p in row["points"]:
+            ours = p["bodies"]["ours"]
+            assert ours["quartiles"][0] <= ours["ms"] <= ours["quartiles"][1]
+            assert p["left_out"].get("compiled") == "left out of a quick run"
+    eager = next(p for row in found["rows"] for p in row["points"] if "eager" in p["bodies"])
+    assert {"mb", "of_copy", "error"} <= eager["bodies"]["eager"].keys()
+
+
+def test_the_page_stands_alone(result):
+    text = result.with_suffix(".html").read_text()
+    assert "https://" not in text
+    assert not re.findall(r"(?:src|href)=.(?!data:)", text)
+    assert "interpolate" in text
+    assert "dcgan" in text
+
+
+def test_a_wrong_body_is_refused(monkeypatch):
+    spec = specs()["interpolate"]
+    monkeypatch.setattr(operators, "call", wrong(operators.call, spec))
+    points = list(operators._operator(spec, torch.device("cpu"), True, {"copy": 1e9, "rate": 1e9}))
+    assert all("error" in p["refused"] for p in points)
+
+
+def wrong(call, spec):
+    """Of gancore's own function a result that is off by a thousandth."""
+
+    def made(function, *rest):
+        run = call(function, *rest)
+        return run if function is not spec.fn else lambda: [1.001 * t for t in run()]
+
+    return made
+
+
+def test_slower_is_what_lies_above_the_old_spread(result):
+    old = json.loads(result.read_text())
+    assert compare.slower(old, old) == ["nothing got slower by more than the spread, of 4 points in both results"]
+    new = copy.deepcopy(old)
+    body = new["rows"][0]["points"][1]["bodies"]["ours"]
+    body["ms"], body["quartiles"] = 3 * body["ms"], [3 * t for t in body["quartiles"]]
+    (line,) = compare.slower(old, new)
+    assert "interpolate" in line
+    assert "(3x)" in line
+
+
+def test_second_derivatives_reach_what_comes_from_above():
+    x = torch.randn(3, 4, dtype=torch.float64)
+    square = lambda x: x * 2
+    by_x, by_seed = operators.call(square, {"x": x}, {}, 2)()
+    assert not by_x.any()
+    seed = torch.linspace(-1, 1, 12, dtype=torch.float64).view(3, 4)
+    assert torch.allclose(by_seed, 8 * seed)
+
+
+def test_the_curve_of_throughput(tmp_path):
+    words = ["bench", "batch", "--quick", "--row", "dcgan", "--out", str(tmp_path / "b.json"), "--device", "cpu"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    (row,) = json.loads((tmp_path / "b.json").read_text())["rows"]
+    assert [p["shape"] for p in row["points"]] == ["4", "8"]
+    assert row["points"][1]["bodies"]["ours"]["mb"] > row["points"][0]["bodies"]["ours"]["mb"]
+    assert "samples a second" in (tmp_path / "b.html").read_text()
+    assert batch.lines({"rows": [row]})[0][:2] == ("dcgan", "4")
+
+
+def test_a_page_without_points():
+    empty = {"device": "d", "versions": {"torch": "t"}, "commit": "", "machine": None, "quick": False, "rows": []}
+    assert "gancore" in page.render(empty)
+
+
+def test_the_gpu_script_takes_stages_and_refuses_others(tmp_path):
+    bash = shutil.which("bash")
+    script = str(ROOT / "benchmarks/gpu.sh")
+    done = subprocess.run([bash, script, "dance"], capture_output=True, text=True)
+    assert (done.returncode, "unknown stage dance" in done.stderr) == (2, True)
+    environment = {"PATH": "/usr/bin:/bin", "OUT": str(tmp_path / "out"), "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([bash, script, "--device", "cpu", "build"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^build +ok", done.stdout, re.M)
+    assert (tmp_path / "out/build.log").exists()
