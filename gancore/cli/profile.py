@@ -21,8 +21,8 @@ def profile(words: tuple[str, ...]) -> None:
 
     if not words or {"-h", "--help"}.intersection(words):
         click.echo(f"Usage: {USAGE}\n\n  Options and parameters are those of gancore train.")
-        click.echo("  --measure: steps, 20 by default. --out: folder of profile.html, profile.json, trace.json, phases.csv and")
-        click.echo("  operators.csv, profiles/RECIPE by default.")
+        click.echo("  --measure: steps at most, 20 by default. --out: folder of profile.html, profile.json, trace.json, phases.csv")
+        click.echo("  and operators.csv, profiles/RECIPE by default.")
         return
     if words[0].startswith("-"):
         raise UsageError(f"the recipe comes first: {USAGE}")

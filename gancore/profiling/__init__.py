@@ -26,6 +26,7 @@ from gancore.runs import specify
 from gancore.trainer import Trainer
 
 TRACED = 3
+FEWEST, SECONDS = 4, 12.0  # slow steps: no more than so many once so much time has passed
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Profile:
     chrome: str
 
 
-def profile(name: str, steps: int = 20, warm: int = 5, **arguments: Any) -> Profile:
-    """Profile `steps` training steps of a recipe after `warm` ones, with the options and parameters of `gancore.train`.
+def profile(name: str, steps: int = 20, warm: int = 3, **arguments: Any) -> Profile:
+    """Profile at most `steps` training steps of a recipe after `warm` ones, with the options and parameters of `gancore.train`.
 
     Plain and watched steps alternate, so that the cost of watching is known; the trace is of three more steps. Raises what
     `gancore.train` raises.
@@ -71,7 +72,7 @@ def profile(name: str, steps: int = 20, warm: int = 5, **arguments: Any) -> Prof
     facts = {
         **about,
         "machine": bounds,
-        "steps": steps,
+        "steps": len(times["plain"]),
         "step_seconds": {key: statistics.median(values) for key, values in times.items()},
         "overhead": {
             "off": 0.0,
@@ -108,6 +109,8 @@ def _alternate(plain: Trainer, watched: Watched, steps: int) -> tuple[dict[str, 
     times: dict[str, list[float]] = {"plain": [], "watched": []}
     phases: dict[str, float] = {}
     for i in range(steps):
+        if i >= FEWEST and sum(map(sum, times.values())) > SECONDS:
+            break
         pair = (("plain", plain), ("watched", watched))
         for key, trainer in pair if i % 2 else pair[::-1]:
             profile_ranges(key == "watched", watched.penalties)
