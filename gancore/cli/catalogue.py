@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gancore.core import Entry
 
 KINDS = ("recipe", "demo", "metric")
+_SETS = ("digits8", "ring8", "shapes16", "tones64", "vox8", "calo8")
 
 
 @click.command("list")
@@ -43,6 +44,8 @@ def show(name: str, as_json: bool) -> None:
         screen.dump(facts)
         return
     click.echo(f"{facts['id']} ({facts['kind']}, {facts['family']})\n\n{facts['doc']}\n")
+    if facts["paper"]:
+        click.echo(f"Paper: {facts['paper']}\n")
     if facts["players"]:
         rows = [(p, screen.number(count)) for p, count in facts["players"].items()]
         screen.table(("player", "parameters"), rows, f"Players on {facts['data']}")
@@ -57,13 +60,12 @@ def describe(entry: "Entry") -> dict[str, Any]:
 
     parameters = entry.parameters()
     docs = explain(parameters, inspect.getdoc(entry.function))
-    paper = re.search(r"arXiv:\d{4}\.\d{4,5}", entry.title)
     return {
         "id": entry.id,
         "kind": entry.kind,
         "family": entry.family,
         "title": entry.title,
-        "paper": paper.group() if paper else "",
+        "paper": _paper(entry.title),
         "doc": _text(entry),
         **(_players(entry) if entry.kind == "recipe" else {"data": "", "players": {}}),
         "parameters": [
@@ -78,21 +80,34 @@ def describe(entry: "Entry") -> dict[str, Any]:
     }
 
 
+def _paper(title: str) -> str:
+    """Where it was published: the arXiv number, the DOI, or what follows the year."""
+    number = re.search(r"arXiv:(\d{4}\.\d{4,5}|[a-z-]+/\d{7})|doi:\S+[^\s.,]", title)
+    venue = re.search(r", [^,]+ (?:19|20)\d\d, ([A-Z].*?)(?:\. |\.?$)", title)
+    return number.group() if number else venue.group(1) if venue else ""
+
+
 def _text(entry: "Entry") -> str:
+    """The objective. Recipes and demonstrations tell it in their module; their own text explains parameters, which have a table."""
     module = inspect.getdoc(inspect.getmodule(entry.function)) or ""
     own = inspect.getdoc(entry.function) or ""
-    return module if entry.kind == "recipe" else f"{module}\n\n{own}".strip()
+    return f"{module}\n\n{own}".strip() if entry.kind == "metric" else module
 
 
 def _players(entry: "Entry") -> dict[str, Any]:
+    """The players on the default data set, or on the first of others that the recipe suits; none where it suits none of them."""
     from gancore import data
-    from gancore.core import Options
+    from gancore.core import DataError, Options, UsageError
     from gancore.runs import specify
 
-    options = Options()
-    dataset = data.load(options.data)
-    nets = entry.function().nets(specify(dataset, options))
-    return {"data": dataset.name, "players": {name: sum(p.numel() for p in net.parameters()) for name, net in nets.items()}}
+    for name in dict.fromkeys((Options().data, *_SETS)):
+        dataset = data.load(name)
+        try:
+            nets = entry.function().nets(specify(dataset, Options(data=name)))
+        except (UsageError, DataError):
+            continue
+        return {"data": dataset.name, "players": {name: sum(p.numel() for p in net.parameters()) for name, net in nets.items()}}
+    return {"data": "", "players": {}}
 
 
 COMMANDS = (list_, show)

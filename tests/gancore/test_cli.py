@@ -15,8 +15,9 @@ from PIL import Image
 
 import gancore
 from gancore.cli.app import app
+from gancore.cli.catalogue import describe
 from gancore.core.registry import ENTRIES, demo
-from gancore.recipes import names
+from gancore.recipes import get, names
 from gancore.trainer import Trainer
 
 TINY = ("--data", "ring8", "--steps", "20", "--batch-size=32", "--save-every", "20")
@@ -87,6 +88,27 @@ def test_show_tells_objective_players_and_parameters():
     assert wanted in facts["parameters"]
     assert json.loads(invoke("show", "fid", "--json").stdout)["kind"] == "metric"
     assert invoke("show", "nothing-like-it").exit_code == 2
+
+
+@pytest.mark.parametrize(("name", "paper"), [("mmd-2sample", "JMLR 13:723"), ("em-duality", "arXiv:1701.07875")])
+def test_show_tells_a_demonstrations_objective_paper_and_parameters_once(name: str, paper: str):
+    facts = json.loads(invoke("show", name, "--json").stdout)
+    assert (facts["kind"], facts["paper"], facts["players"]) == ("demo", paper, {})
+    assert "=" in facts["doc"] or "max" in facts["doc"]
+    shown = invoke("show", name).stdout
+    assert f"Paper: {paper}" in shown
+    for parameter in facts["parameters"]:
+        assert parameter["doc"], parameter["name"]
+        assert f"{parameter['name']}: {parameter['doc']}" not in shown
+
+
+@pytest.mark.parametrize("name", [name for name in names() if get(name).kind != "metric"])
+def test_show_tells_everything_of_every_entry(name: str):
+    facts = describe(get(name))
+    assert facts["paper"]
+    assert len(facts["doc"].splitlines()) > 2, "its objective is told as a formula"
+    assert all(parameter["doc"] for parameter in facts["parameters"])
+    assert bool(facts["players"]) == (facts["kind"] == "recipe")
 
 
 def test_help_documents_exit_codes_options_and_parameters():

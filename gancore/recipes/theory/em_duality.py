@@ -1,8 +1,7 @@
 """Kantorovich-Rubinstein duality, Arjovsky et al. 2017, arXiv:1701.07875, eqs. 1 and 2. Transport plan and critic, one distance.
 
 Primal: min sum_ij g_ij d_ij over plans g >= 0 of marginals a, b. Dual: max sum_i a_i f(x_i) - sum_j b_j f(y_j), f 1-Lipschitz on
-all points. On the line W1 is the mean distance of sorted samples, which a critic estimates; its gradient penalty is one-sided
-(arXiv:1709.08894), since the two-sided one has a second minimum there, at slope 1 of the wrong sign.
+all points. On the line W1 = mean |x_(i) - y_(i)|. There a two-sided penalty has a minimum of the wrong sign too, a one-sided none.
 """
 
 from typing import Any

@@ -26,19 +26,21 @@ def ipm_vs_fdiv(
     errors: dict[str, list[float]] = defaultdict(list)
     with seeded(stream):
         for d in dims:
-            pairs = [torch.randn(2, samples, d) for _ in range(draws)]
+            pairs = [(torch.randn(samples, d), torch.randn(samples, d)) for _ in range(draws)]
             # The bandwidth follows the typical distance, as the median rule does.
-            found = {"MMD": [mmd2(*pair, gaussian(math.sqrt(d)), estimator="biased").clamp_min(0).sqrt() for pair in pairs]}
-            found |= {"KL": [knn_kl(*pair) for pair in pairs]}
-            found["JSD"], found["TV"] = zip(*(_by_cells(*pair, cells) for pair in pairs), strict=True)
+            kernel, by_cells = gaussian(math.sqrt(d)), [_by_cells(x, y, cells) for x, y in pairs]
+            found = {
+                "MMD": [mmd2(x, y, kernel, estimator="biased").clamp_min(0).sqrt() for x, y in pairs],
+                "KL": [knn_kl(x, y) for x, y in pairs], "JSD": [jsd for jsd, _ in by_cells], "TV": [tv for _, tv in by_cells],
+            }  # fmt: skip
             for name, values in found.items():
-                errors[name].append(float(torch.stack(list(values)).abs().mean()))
+                errors[name].append(float(torch.stack(values).abs().mean()))
         p, q = torch.rand(2, 50, dtype=torch.float64).softmax(1)
-    figures = {f"{name} error, d = {d}": e for name, found in errors.items() for d, e in zip(dims, found, strict=True)}
-    figures |= {f"growth of {name}'s error": found[-1] / found[0] for name, found in errors.items()}
+    figures = {f"{name} error, d = {d}": e for name, row in errors.items() for d, e in zip(dims, row, strict=True)}
+    figures |= {f"growth of {name}'s error": row[-1] / row[0] for name, row in errors.items()}
     figures |= {"TV, f-divergence": float((q * (p / q - 1).abs()).sum() / 2)}
     figures |= {"TV, IPM": float((p - q) @ (p - q).sign() / 2)}
-    return figures, curves({name: (dims, found) for name, found in errors.items()}, "d", "mean error", yscale="log")
+    return figures, curves({name: (dims, row) for name, row in errors.items()}, "d", "mean error", yscale="log")
 
 
 def _by_cells(x: Tensor, y: Tensor, cells: int) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,6 @@
 """Additive toy generator, Goodfellow et al. 2014, arXiv:1406.2661, eq. 1. G(z) = z + t and one loss that D descends and t ascends.
 
-L(t, phi) = -E log(1 - D(z + t)) - E log D(x) with logistic D: phi descends L `critic_steps` times, then t ascends the same L, of
-which the second term does not know it.
+L(t, phi) = -E log(1 - D(z + t)) - E log D(x), D logistic; phi descends L `critic_steps` times, then t ascends it, by its first sum.
 """
 
 from typing import Any
@@ -46,8 +45,8 @@ def game(critic_steps: int, lr: float) -> Recipe:
 def toy_shift(
     mean: float = 5.0, critic_steps: int = 20, shifts: int = 400, batch: int = 256, rate: float = 0.05, stream: int = 0
 ) -> tuple[dict[str, float], Any]:
-    """mean: of the data N(mean, 1). critic_steps: updates of D for one of t. shifts: updates of t. batch: samples of each law. rate:
-    Adam's learning rate, falling linearly to a twentieth. stream: seeds networks and draws."""
+    """mean: of the data N(mean, 1). critic_steps: updates of D for one of t. shifts: updates of t. batch: samples of each law.
+    rate: Adam's learning rate, falling linearly to a twentieth. stream: seeds networks and draws."""
     rows = Dataset("normal", {"x": mean + torch.randn(50_000, 1, generator=torch.Generator().manual_seed(stream))})
     options = Options(steps=shifts, batch_size=batch, seed=stream, schedule="linear")
     trainer = Trainer(game(critic_steps, rate), rows, options, DataSpec((1,)), torch.device("cpu"))
