@@ -11,6 +11,7 @@ float64 reference is refused before it is timed.
 """
 
 import argparse
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
@@ -121,7 +122,7 @@ def _timed(
         return call(spec.reference, given, options, order)
 
     def check(name: str, found: list[Tensor]) -> dict[str, float]:
-        error = max(map(_error, found, wanted), default=0.0)
+        error = worst(found, wanted)
         # A compiled or laid-out peer that PyTorch computes otherwise is no reason to refuse ours.
         if not error <= BOUNDS[dtype] and name in ("ours", "triton", "native"):
             raise Refused(f"{LABELS[name]}, {spec.name} {bench.shape_class}: error {error:.2g}, at most {BOUNDS[dtype]:.2g}")
@@ -170,6 +171,15 @@ def call(function: Callable[..., Any], tensors: dict[str, Tensor], options: Any,
 
 def _list(found: Any) -> list[Tensor]:
     return [found] if isinstance(found, Tensor) else [t for t in found if isinstance(t, Tensor)]
+
+
+def worst(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+    """The largest relative error of all tensors; infinite where one is missing, has another shape or holds what is not a number."""
+    if [t.shape for t in found] != [t.shape for t in wanted]:
+        return math.inf
+    errors = [_error(*pair) for pair in zip(found, wanted, strict=True)]
+    # Which of two numbers max takes when one is NaN depends on their order.
+    return max((error if math.isfinite(error) else math.inf for error in errors), default=0.0)
 
 
 def _error(found: Tensor, wanted: Tensor) -> float:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from gancore.benchmarks import batch, compare, operators, page
+from gancore.benchmarks import batch, compare, operators, page, timing
 from gancore.cli.app import app
 from gancore.kernels._spec import specs
 
@@ -80,6 +80,35 @@ def test_slower_is_what_lies_above_the_old_spread(result):
     (line,) = compare.slower(old, new)
     assert "interpolate" in line
     assert "(3x)" in line
+
+
+def test_no_tensor_escapes_the_check():
+    good, nan = torch.ones(3), torch.full((3,), float("nan"))
+    assert operators.worst([good, good], [good, good]) == 0
+    for found in ([good, nan], [nan, good], [good], [good, torch.ones(1, 3)], [good, good / 0]):
+        assert operators.worst(found, [good, good]) == float("inf")
+
+
+def test_what_is_gone_and_another_device_are_told(result):
+    old = json.loads(result.read_text())
+    new = copy.deepcopy(old)
+    new["device"] = "another"
+    point = new["rows"][0]["points"][0]
+    del point["bodies"]
+    first, second = compare.slower(old, new)
+    assert "another" in first
+    assert second == f"gone: {new['rows'][0]['row']}: {point['case']}"
+
+
+@pytest.mark.parametrize(("name", "calls"), [("compiled", 3), ("tuned", 3), ("x-compiled", 3), ("eager", 1)])
+def test_compiled_bodies_are_warm_before_they_are_timed(name, calls, monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: 2.0 * next(clock))
+    made = []
+    timed = lambda bodies, *rest: {key: {"ms": 1.0, "quartiles": [1.0, 1.0]} for key in bodies}
+    monkeypatch.setattr(timing, "alternate", timed)
+    timing.compare([name], lambda _: lambda: made.append(0), lambda *_: {}, 0.0, {}, (3, 8))
+    assert len(made) == calls
 
 
 def test_second_derivatives_reach_what_comes_from_above():
