@@ -43,7 +43,20 @@ def test_a_result_holds_what_was_measured_and_on_what(result):
             assert ours["quartiles"][0] <= ours["ms"] <= ours["quartiles"][1]
             assert p["left_out"].get("compiled") == "left out of a quick run"
     eager = next(p for row in found["rows"] for p in row["points"] if "eager" in p["bodies"])
-    assert {"mb", "of_copy", "error"} <= eager["bodies"]["eager"].keys()
+    assert {"mb", "of_copy", "of_rate", "bytes", "error"} <= eager["bodies"]["eager"].keys()
+    assert all(len(line) == len(operators.HEADINGS) for line in operators.lines(found))
+
+
+def test_bytes_and_operations_are_those_of_the_work():
+    spec = specs()["interpolate"]
+    bench = spec.bench[0]
+    tensors = bench.draw(torch.Generator().manual_seed(0))
+    bodies = {"ours": {}, "eager": {}}
+    n = next(iter(tensors.values())).numel()
+    assert operators._counts(spec, bench, tensors, 0, bodies) == n
+    assert bodies["eager"]["bytes"] == spec.bytes_moved(**tensors, **bench.options)
+    (row,) = operators._shares({"ours": {"ms": 1000.0}}, 50, 20.0, {"copy": 100.0, "rate": 40.0}).values()
+    assert (row["of_copy"], row["of_rate"]) == (0.5, 0.5)
 
 
 def test_the_page_stands_alone(result):
@@ -52,6 +65,7 @@ def test_the_page_stands_alone(result):
     assert not re.findall(r"(?:src|href)=.(?!data:)", text)
     assert "interpolate" in text
     assert "dcgan" in text
+    assert text.count("<circle") == 3
 
 
 def test_a_wrong_body_is_refused(monkeypatch):
