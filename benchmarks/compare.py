@@ -5,14 +5,18 @@ from typing import Any
 
 
 def slower(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """A line for each of gancore's points whose quartiles lie above those of the old result; one line where there is none."""
-    before = dict(_ours(old))
-    found = []
-    for title, body in _ours(new):
+    """A line for each of gancore's points whose quartiles lie above those of the old result, or that a row has no more; one line
+    where there is none. Another device is told first: no figure is then comparable."""
+    before, after = dict(_ours(old)), dict(_ours(new))
+    measured = {row["row"] for row in new["rows"]}
+    told = old.get("device"), new.get("device")
+    found = [f"measured on {told[1]}, the old result on {told[0]}"] if told[0] != told[1] else []
+    found += [f"gone: {title}" for title in before if title not in after and title.partition(": ")[0] in measured]
+    for title, body in after.items():
         if title in before and body["quartiles"][0] > before[title]["quartiles"][1] and body["ms"] > before[title]["ms"]:
             was = before[title]
             found.append(f"slower: {title}: {body['ms']:.4g} ms, was {was['ms']:.4g} ms ({body['ms'] / was['ms']:.3g}x)")
-    common = sum(title in before for title, _ in _ours(new))
+    common = len(before.keys() & after.keys())
     return found or [f"nothing got slower by more than the spread, of {common} points in both results"]
 
 

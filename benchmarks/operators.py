@@ -11,6 +11,7 @@ float64 reference is refused before it is timed.
 """
 
 import argparse
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+import gancore
 from gancore import environment, machine
 from gancore.benchmarks import batch as batch_of
 from gancore.benchmarks import compare, files, page, peak, peers, suite, timing
@@ -26,6 +28,7 @@ from gancore.benchmarks.cases import Refused
 from gancore.benchmarks.suite import Asked, Table
 from gancore.core import UsageError
 from gancore.kernels._spec import Bench, Spec, specs
+from gancore.profiling.counts import Counts
 
 LABELS = {
     "ours": "gancore", "eager": "eager", "last": "channels_last", "compiled": "torch.compile", "tuned": "max-autotune",
@@ -74,7 +77,9 @@ def _operator(spec: Spec, device: torch.device, quick: bool, bounds: dict[str, f
                 yield {**point, "refused": str(error), "left_out": left_out}
                 continue
             least = spec.bytes_moved(**tensors, **bench.options) * (1, 3, 6)[order]
-            yield {**point, "least_bytes": least, "bodies": _shares(bodies, least, bounds), "left_out": left_out}
+            operations = _counts(spec, bench, tensors, order, bodies)
+            shares = _shares(bodies, least, operations, bounds)
+            yield {**point, "least_bytes": least, "operations": operations, "bodies": shares, "left_out": left_out}
 
 
 def _bodies(spec: Spec, tensors: dict[str, Tensor], device: torch.device, quick: bool, left_out: dict[str, str]) -> Iterator[str]:
@@ -124,7 +129,7 @@ def _timed(
         return call(spec.reference, given, options, order)
 
     def check(name: str, found: list[Tensor]) -> dict[str, float]:
-        error = max(map(_error, found, wanted), default=0.0)
+        error = worst(found, wanted)
         # A compiled or laid-out peer that PyTorch computes otherwise is no reason to refuse ours.
         if not error <= bound and name in ("ours", "triton", "native"):
             raise Refused(f"{LABELS[name]}, {spec.name} {bench.shape_class}: error {error:.2g}, at most {bound:.2g}")
@@ -175,15 +180,45 @@ def _list(found: Any) -> list[Tensor]:
     return [found] if isinstance(found, Tensor) else [t for t in found if isinstance(t, Tensor)]
 
 
+def worst(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+    """The largest relative error of all tensors; infinite where one is missing, has another shape or holds what is not a number."""
+    if [t.shape for t in found] != [t.shape for t in wanted]:
+        return math.inf
+    errors = [_error(*pair) for pair in zip(found, wanted, strict=True)]
+    # Which of two numbers max takes when one is NaN depends on their order.
+    return max((error if math.isfinite(error) else math.inf for error in errors), default=0.0)
+
+
 def _error(found: Tensor, wanted: Tensor) -> float:
     wanted = wanted.double()
     return float((found.double() - wanted).norm() / wanted.norm().clamp_min(1e-12))
 
 
-def _shares(bodies: dict[str, dict[str, Any]], least: int, bounds: dict[str, float]) -> dict[str, dict[str, Any]]:
-    """With the share of the machine's copy bandwidth that a body reaches, counting the fewest bytes possible."""
+def _counts(spec: Spec, bench: Bench, tensors: dict[str, Tensor], order: int, bodies: dict[str, dict[str, Any]]) -> float:
+    """Operations of the work as plain PyTorch does it; to the bodies that no compiler rewrites, the bytes that their operators
+    read and write."""
+    found = {}
+    for name in ("eager", *(n for n in ("ours", "triton", "native") if n in bodies)):
+        impl = {} if name == "eager" else {"impl": "auto" if name == "ours" else name}
+        run = call(spec.reference if name == "eager" else spec.fn, tensors, {**bench.options, **impl}, order)
+        counts = Counts()
+        with counts:
+            run()
+        found[name] = [sum(row[i] for row in counts.found.values()) for i in (1, 2)]
+        if name in bodies:
+            bodies[name]["bytes"] = found[name][0]
+    return found["eager"][1]
+
+
+def _shares(
+    bodies: dict[str, dict[str, Any]], least: int, operations: float, bounds: dict[str, float]
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """With the shares of the machine's copy bandwidth and matrix rate that a body reaches, counting the fewest bytes possible and
+    the operations of plain PyTorch."""
     for row in bodies.values():
-        row["of_copy"] = float(f"{least / (row['ms'] / 1e3) / bounds['copy']:.3g}")
+        seconds = row["ms"] / 1e3
+        for key, amount in (("copy", least), ("rate", operations)):
+            row[f"of_{key}"] = float(f"{amount / seconds / bounds[key]:.3g}")
     return bodies
 
 
@@ -226,7 +261,9 @@ def _steps(name: str, device: torch.device, quick: bool) -> Iterator[dict[str, A
 
 # -- the table ---------------------------------------------------------------------------------------------------------------
 
-HEADINGS = ("row", "gancore", "quartiles", "eager", "channels_last", "compiled", "max-autotune", "MB", "of copy")
+HEADINGS = (
+    "row", "gancore", "quartiles", "eager", "channels_last", "compiled", "max-autotune", "MB", "bytes", "of copy", "of rate",
+)  # fmt: skip
 
 
 def lines(result: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -236,16 +273,18 @@ def lines(result: dict[str, Any]) -> list[tuple[str, ...]]:
         for point in row["points"]:
             title = f"{row['row']}: {point['case']}"
             if "refused" in point:
-                found.append((title, "refused: " + point["refused"], *[""] * 7))
+                found.append((title, "refused: " + point["refused"], *[""] * (len(HEADINGS) - 2)))
                 continue
             ours = point["bodies"]["ours"]
             peers_ = [point["bodies"].get(name) for name in ("eager", "last", "compiled", "tuned")]
             cells = ["" if p is None else f"{p['ms']:.4g} ({p['ratio']:.3g}x)" for p in peers_]
             spread = " to ".join(f"{t:.4g}" for t in ours["quartiles"])
-            share = f"{ours['of_copy']:.0%}" if "of_copy" in ours else ""
-            found.append((title, f"{ours['ms']:.4g} ms", spread, *cells, f"{ours.get('mb', '')}", share))
+            shares = [f"{ours[key]:.0%}" if key in ours else "" for key in ("of_copy", "of_rate")]
+            # Of the fewest possible; a result of before they were counted has none.
+            moved = f"{ours['bytes'] / point['least_bytes']:.3g}x" if "bytes" in ours else ""
+            found.append((title, f"{ours['ms']:.4g} ms", spread, *cells, f"{ours.get('mb', '')}", moved, *shares))
     reasons = {(LABELS[b], why) for row in result["rows"] for p in row["points"] for b, why in p.get("left_out", {}).items()}
-    return found + [(f"without {label}", why, *[""] * 7) for label, why in sorted(reasons)]
+    return found + [(f"without {label}", why, *[""] * (len(HEADINGS) - 2)) for label, why in sorted(reasons)]
 
 
 def bench(asked: Asked, say: Callable[[str], None] = print) -> Table:
@@ -283,6 +322,8 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     given = vars(parser.parse_args())
     suite.require(("operators",), given["table"])
+    if not given["table"]:
+        print(f"gancore {gancore.__version__} at {Path(gancore.__file__).resolve().parent}", flush=True)
     headings, found = bench(Asked(**{**given, "rows": tuple(given["rows"])}))
     print(*("  ".join(line) for line in (headings, *found)), sep="\n")
 

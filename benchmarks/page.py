@@ -9,6 +9,7 @@ from typing import Any
 from gancore.checkpoint import write_atomic
 from gancore.report.charts import HEIGHT, WIDTH, chart
 from gancore.report.page import fill
+from gancore.report.roofline import roofline
 
 
 def write(result: dict[str, Any], path: Path) -> None:
@@ -38,7 +39,8 @@ def render(result: dict[str, Any]) -> str:
     most = max((b["ratio"] for g in groups for p in g["points"] for b in p["bodies"].values()), default=1.0)
     return fill(
         "gancore.benchmarks", "page.html.j2", filters, result=result, groups=groups, labels=LABELS, most=most,
-        curves=[c for c in map(_scaling, result["rows"]) if c], roof=_roof(result), width=WIDTH, height=HEIGHT,
+        curves=[c for c in map(_scaling, result["rows"]) if c], shares=_best(result), roof=_roof(result),
+        width=WIDTH, height=HEIGHT,
     )  # fmt: skip
 
 
@@ -58,7 +60,19 @@ def _scaling(row: dict[str, Any]) -> Any:
     return chart(f"{row['row']}, {what}", curves, (min(xs), max(xs))) if curves else None
 
 
-def _roof(result: dict[str, Any]) -> list[dict[str, Any]]:
+def _roof(result: dict[str, Any]) -> dict[str, Any] | None:
+    """gancore's points under the machine's roofline, the fewest bytes and the operations of plain PyTorch counted."""
+    rows = []
+    for row in result["rows"]:
+        for p in row["points"]:
+            if p.get("operations") and "bodies" in p:
+                seconds, name = p["bodies"]["ours"]["ms"] / 1e3, f"{row['row']}: {p['case']}"
+                bandwidth, rate = p["least_bytes"] / seconds, p["operations"] / seconds
+                rows.append({"bandwidth": bandwidth, "rate": rate, "share": 0.02, "name": name})
+    return roofline(rows, result["machine"]) if rows else None
+
+
+def _best(result: dict[str, Any]) -> list[dict[str, Any]]:
     """Of each operator's best point the share of the machine's copy bandwidth, ours and eager."""
     found = []
     for row in result["rows"]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from gancore.benchmarks import batch, compare, operators, page
+from gancore.benchmarks import batch, compare, operators, page, timing
 from gancore.cli.app import app
 from gancore.kernels._spec import specs
 
@@ -43,7 +43,20 @@ def test_a_result_holds_what_was_measured_and_on_what(result):
             assert ours["quartiles"][0] <= ours["ms"] <= ours["quartiles"][1]
             assert p["left_out"].get("compiled") == "left out of a quick run"
     eager = next(p for row in found["rows"] for p in row["points"] if "eager" in p["bodies"])
-    assert {"mb", "of_copy", "error"} <= eager["bodies"]["eager"].keys()
+    assert {"mb", "of_copy", "of_rate", "bytes", "error"} <= eager["bodies"]["eager"].keys()
+    assert all(len(line) == len(operators.HEADINGS) for line in operators.lines(found))
+
+
+def test_bytes_and_operations_are_those_of_the_work():
+    spec = specs()["interpolate"]
+    bench = spec.bench[0]
+    tensors = bench.draw(torch.Generator().manual_seed(0))
+    bodies = {"ours": {}, "eager": {}}
+    n = next(iter(tensors.values())).numel()
+    assert operators._counts(spec, bench, tensors, 0, bodies) == n
+    assert bodies["eager"]["bytes"] == spec.bytes_moved(**tensors, **bench.options)
+    (row,) = operators._shares({"ours": {"ms": 1000.0}}, 50, 20.0, {"copy": 100.0, "rate": 40.0}).values()
+    assert (row["of_copy"], row["of_rate"]) == (0.5, 0.5)
 
 
 def test_the_page_stands_alone(result):
@@ -52,6 +65,7 @@ def test_the_page_stands_alone(result):
     assert not re.findall(r"(?:src|href)=.(?!data:)", text)
     assert "interpolate" in text
     assert "dcgan" in text
+    assert text.count("<circle") == 3
 
 
 def test_a_wrong_body_is_refused(monkeypatch):
@@ -80,6 +94,35 @@ def test_slower_is_what_lies_above_the_old_spread(result):
     (line,) = compare.slower(old, new)
     assert "interpolate" in line
     assert "(3x)" in line
+
+
+def test_no_tensor_escapes_the_check():
+    good, nan = torch.ones(3), torch.full((3,), float("nan"))
+    assert operators.worst([good, good], [good, good]) == 0
+    for found in ([good, nan], [nan, good], [good], [good, torch.ones(1, 3)], [good, good / 0]):
+        assert operators.worst(found, [good, good]) == float("inf")
+
+
+def test_what_is_gone_and_another_device_are_told(result):
+    old = json.loads(result.read_text())
+    new = copy.deepcopy(old)
+    new["device"] = "another"
+    point = new["rows"][0]["points"][0]
+    del point["bodies"]
+    first, second = compare.slower(old, new)
+    assert "another" in first
+    assert second == f"gone: {new['rows'][0]['row']}: {point['case']}"
+
+
+@pytest.mark.parametrize(("name", "calls"), [("compiled", 3), ("tuned", 3), ("x-compiled", 3), ("eager", 1)])
+def test_compiled_bodies_are_warm_before_they_are_timed(name, calls, monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: 2.0 * next(clock))
+    made = []
+    timed = lambda bodies, *rest: {key: {"ms": 1.0, "quartiles": [1.0, 1.0]} for key in bodies}
+    monkeypatch.setattr(timing, "alternate", timed)
+    timing.compare([name], lambda _: lambda: made.append(0), lambda *_: {}, 0.0, {}, (3, 8))
+    assert len(made) == calls
 
 
 def test_second_derivatives_reach_what_comes_from_above():
