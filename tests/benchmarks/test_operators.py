@@ -103,6 +103,11 @@ def test_no_tensor_escapes_the_check():
         assert operators.worst(found, [good, good]) == float("inf")
 
 
+def test_a_bound_follows_what_plain_pytorch_loses_but_not_far():
+    given = [(1e-4, 1e-7), (1e-4, 1.1e-4), (1e-4, 0.5), (1e-4, float("inf")), (1e-4, float("nan"))]
+    assert [operators.allowed(*pair) for pair in given] == pytest.approx([1e-4, 2.2e-4, 1e-3, 1e-4, 1e-4])
+
+
 def test_what_is_gone_and_another_device_are_told(result):
     old = json.loads(result.read_text())
     new = copy.deepcopy(old)
