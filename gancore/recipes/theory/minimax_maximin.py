@@ -16,7 +16,7 @@ from gancore.runs import open_run
 
 @demo
 def minimax_maximin(
-    inner: int = 10, rounds: int = 1500, outer: int = 1, every: int = 100, batch: int = 128, rate: float = 1e-3, stream: int = 0
+    inner: int = 10, rounds: int = 1500, outer: int = 1, every: int = 100, batch: int = 256, rate: float = 1e-3, stream: int = 0
 ) -> tuple[dict[str, float], Any]:
     """inner: updates of the inner player a round. outer: of the other. rounds: of training, for each order. every: rounds between
     two counts of the modes. batch: samples of each law. rate: Adam's learning rate for both, falling linearly. stream: the runs'
@@ -25,7 +25,7 @@ def minimax_maximin(
     counts = {}
     for name, k_d, k_g in (("D inside", inner, outer), ("G inside", outer, inner)):
         run = open_run(
-            "dg-balance", data="ring8", net="toy", steps=rounds, batch_size=batch, seed=stream, ema=0.0, schedule="linear",
+            "dg-balance", data="ring8", net="toy", steps=rounds, batch_size=batch, seed=stream, ema=0.995, schedule="linear",
             log_every=every, save_every=every, lr=rate, critic_steps=k_d, generator_steps=k_g, saturating=True,
         )  # fmt: skip
         counts[name] = [record["metric/modes"] for record in run.train().metrics]
