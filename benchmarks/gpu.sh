@@ -29,7 +29,7 @@ QUICK=()
 native() { "$PYTHON" -c 'from gancore.doctor import findings; import sys; sys.exit(not next(f.ok for f in findings() if f.part == "native kernels"))'; }
 # In place: the extension lands beside the source, which PYTHONPATH names. Where it is there and loads, it is kept.
 build() { native || "$PYTHON" setup.py --quiet build_ext --inplace && native; }
-tests() { "$PYTHON" -m pytest -q -x -m gpu -p no:cacheprovider tests; }
+tests() { "$PYTHON" -m pytest -q -m gpu -p no:cacheprovider tests; }
 measure() { "$PYTHON" -m gancore.benchmarks.operators --device "$DEVICE" ${QUICK[@]+"${QUICK[@]}"} --out "$OUT/$1.json" "${@:2}"; }
 operators() { measure operators $("$PYTHON" -c 'from gancore.benchmarks import operators as o; print(*(f"--row {n}" for n in o.names() if n not in o.STEPS))'); }
 steps() { measure steps --row dcgan --row wgan-gp --row mmd-gan; }
