@@ -5,7 +5,7 @@ from typing import Any
 
 from gancore.core.errors import UsageError
 
-AUTO = -1  # "auto" as a batch_size or micro_batch; a run resolves it before its trainer is built
+AUTO = -(2**31)  # "auto" as a batch_size or micro_batch, no number that anyone types; a run resolves it before its trainer is built
 _CHOICES = {
     "net": ("auto", "toy", "dcgan"),
     "precision": ("fp32", "bf16", "fp16"),

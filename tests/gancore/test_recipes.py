@@ -71,7 +71,8 @@ def test_it_trains_on_vectors_or_images(recipe: str) -> None:
 
 @pytest.mark.parametrize("recipe", NAMES)
 def test_only_the_players_of_a_phase_move(recipe: str) -> None:
-    run = start(recipe, home(recipe), steps=2 * len(recipes.get(recipe).function().stages))
+    stages = recipes.get(recipe).function().stages
+    run = start(recipe, home(recipe), steps=math.ceil(2 * sum(s.share for s in stages) / min(s.share for s in stages)))
     visit, moved = run._visit, set()
 
     def watched(phase: Phase, stage: Stage) -> None:

@@ -32,7 +32,7 @@ def test_without_its_update_it_is_ebgan():
 
 
 def test_the_rule_of_the_margin():
-    recipe = get("magan").function(epoch=2)
+    recipe = get("magan").function(epoch=2, margin=0.0)
     start, follow = recipe.stages[0].phases[0].after, recipe.stages[1].phases[0].after
     state: State = recipe.state()
     tell = lambda hook, real, fake: hook(None, state, {"real": torch.tensor(real), "fake": torch.tensor(fake)})

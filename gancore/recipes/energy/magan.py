@@ -13,9 +13,9 @@ from gancore.core import Batch, Nets, Phase, Recipe, Stage, State, Terms, adam, 
 
 @recipe
 def magan(
-    pretrain: float = 0.1, margin: float = 0.0, adapt: bool = True, epoch: int = 14, codes: int = 16, lr: float = 1e-3
+    pretrain: float = 0.1, margin: float = 5.0, adapt: bool = True, epoch: int = 14, codes: int = 16, lr: float = 1e-3
 ) -> Recipe:
-    """pretrain: share of the steps for the auto-encoder alone. margin: to start from where pretrain is 0. adapt: False holds the
+    """pretrain: share of the steps for the auto-encoder alone. margin: until an epoch of that is over. adapt: False holds the
     margin. epoch: batches in an epoch. codes: size of the auto-encoder's code. lr: Adam's rate, betas (0.5, 0.999)."""
 
     def learn(nets: Nets, batch: Batch, state: State) -> Terms:
