@@ -56,6 +56,7 @@ class Trainer:
         self._trainable = {p: [w for w in net.parameters() if w.requires_grad] for p, net in self.nets.items()}
         self._open = set(self.nets)
         self.optims, self.scalers = self._build_optims()
+        self.state.optims = self.optims
         self._losses = {phase.name: self._compiled(phase) for phase in phases(recipe)}
 
     # -- one step ---------------------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def test_triton_comes_in_through_one_module() -> None:
 
 LOW = (
     "gancore.agents", "gancore.divergences", "gancore.energies", "gancore.layers", "gancore.losses", "gancore.nets",
-    "gancore.penalties", "gancore.regularizers", "gancore.transport",
+    "gancore.penalties", "gancore.regularizers", "gancore.transport", "gancore.unrolling",
 )  # fmt: skip
 SHARED = (*LOW, "gancore.core", "gancore.kernels")
 RECIPES = (*SHARED, "gancore.adversarial", "gancore.metrics", "gancore.recipes", "gancore.figures", "gancore.theory")

@@ -31,7 +31,8 @@ class State(nn.Module):
     """What a run knows beyond its networks, all of it in checkpoints.
 
     `State(k=0.0)` holds the float32 buffer `k`. Every state has `step` (int64, finished steps) and `progress` (float32, their
-    share in [0, 1]). `log` takes values that are observed and not descended: name -> scalar tensor.
+    share in [0, 1]). `log` takes values that are observed and not descended: name -> scalar tensor. `optims` holds the run's
+    optimisers by player, for losses that look ahead of a step; reading is all they may do with them.
     """
 
     step: Tensor
@@ -44,6 +45,7 @@ class State(nn.Module):
     def __init__(self, **values: float | Tensor) -> None:
         super().__init__()
         self.log: dict[str, Tensor] = {}
+        self.optims: Mapping[str, torch.optim.Optimizer] = {}
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.register_buffer("progress", torch.zeros(()))
         for name, value in values.items():

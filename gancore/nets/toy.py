@@ -1,4 +1,4 @@
-"""MLPs for vectors and small images: three hidden layers of 128 units, LeakyReLU(0.2)."""
+"""MLPs for vectors and small images: three hidden layers of 128 units, LeakyReLU(0.2) unless told otherwise."""
 
 import math
 from collections.abc import Sequence
@@ -15,17 +15,18 @@ WIDTH, DEPTH = 128, 3
 
 
 class Mlp(nn.Module):
-    """Linear layers of the given sizes with LeakyReLU(0.2) between them: (N, sizes[0]) -> (N, sizes[-1])."""
+    """Linear layers of the given sizes with LeakyReLU(slope) between them: (N, sizes[0]) -> (N, sizes[-1])."""
 
-    def __init__(self, sizes: Sequence[int]) -> None:
+    def __init__(self, sizes: Sequence[int], slope: float = 0.2) -> None:
         super().__init__()
+        self.slope = slope
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes[:-1]))
         self.head = nn.Linear(sizes[-2], sizes[-1])
 
     def features(self, x: Tensor) -> Tensor:
         """Activations of the last hidden layer (N, sizes[-2])."""
         for layer in self.hidden:
-            x = F.leaky_relu(layer(x), 0.2)
+            x = F.leaky_relu(layer(x), self.slope)
         return x
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,15 +57,16 @@ class Critic(nn.Module):
     separate = False  # no statistics are shared by a batch, so data and fakes may go through together
 
     def __init__(
-        self, spec: DataSpec, *, classes: int = 0, how: str = "concat", norm: bool = True, depth: int = DEPTH, outputs: int = 1
-    ) -> None:
+        self, spec: DataSpec, *, classes: int = 0, how: str = "concat", norm: bool = True, depth: int = DEPTH, outputs: int = 1,
+        width: int = WIDTH, slope: float = 0.2,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.classes = classes
-        width = spec.width or WIDTH
+        width = spec.width or width
         self.condition = OneHot(classes) if classes and how == "concat" else None
         self.projection = nn.Embedding(classes, width) if classes and how == "projection" else None
         inputs = math.prod(spec.shape) + (classes if self.condition is not None else 0)
-        self.body = Mlp([inputs, *[width] * depth, outputs])
+        self.body = Mlp([inputs, *[width] * depth, outputs], slope)
 
     def features(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Activations of the last hidden layer (N, width)."""

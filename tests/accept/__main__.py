@@ -1,4 +1,4 @@
-"""`make accept`: rerun the stale acceptance checks, two at a time, one thread each, and print the table.
+"""`make accept`: rerun the stale acceptance checks, ACCEPT_WORKERS (2) at a time, one thread each, and print the table.
 
 Results are tests/accept/results/<recipe>.json, with the files that the check imported and a hash of their code. A result is stale
 when that hash differs. `python -m tests.accept RECIPE ...` reruns the named ones; `--table` only prints.
@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -24,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).parent / "results"
 CHECKS = ROOT / "tests" / "recipes"
 _SOURCES = ("gancore", "kernels", "tests")
+_DEVICE = re.compile(r"kernels/(.*/)?(device\w*|kernels|sizes|_triton|_tiles|ahead)\.py")  # a GPU's code, which no check runs
+WORKERS = int(os.environ.get("ACCEPT_WORKERS", "2"))
 
 
 @cache
@@ -74,6 +77,7 @@ def run_here(recipe: str, seed: int) -> dict[str, Any]:
     clauses += check.controls(seed) if hasattr(check, "controls") else []
     loaded = {Path(m.__file__).resolve() for m in list(sys.modules.values()) if getattr(m, "__file__", None)}
     used = {str(path.relative_to(ROOT)) for path in loaded if path.is_relative_to(ROOT)} - {"tests/accept/__main__.py"}
+    used = {name for name in used if not _DEVICE.fullmatch(name)}
     files = {name: found for name, found in digests.items() if name in used}
     return {"clauses": [c.row() for c in clauses], "seconds": spent, "files": files}
 
@@ -102,7 +106,7 @@ def refresh(chosen: list[str]) -> None:
     from gancore.environment import commit, versions
 
     # Ordered by recipe, so that a result is written as soon as both its seeds are in.
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(WORKERS) as pool:
         jobs = {recipe: [pool.submit(run_apart, (recipe, seed)) for seed in SEEDS] for recipe in chosen}
         for recipe, pending in jobs.items():
             seeds = dict(zip(map(str, SEEDS), (p.result() for p in pending), strict=True))
