@@ -8,16 +8,16 @@ from tests.accept import Clause, at_most, between, critic_alone, ring
 
 
 def accept(seed: int) -> list[Clause]:
-    x = torch.linspace(-3, 4, 141)
-    trainer = critic_alone(get("label-smoothing").function(lr=1e-3), mean=1.0, seed=seed)
+    # Laws so far apart that the best D comes within a thousandth of its bound where there still are samples.
+    x = torch.linspace(-2, 5, 141)
+    trainer = critic_alone(get("label-smoothing").function(lr=1e-3), mean=3.0, seed=seed)
     with torch.no_grad():
         found = trainer.nets["D"](x.unsqueeze(1)).sigmoid()
-    best = 0.9 * (0.5 - x).sigmoid()  # p_d / (p_d + p_g) of N(0, 1) and N(1, 1)
-    inner = (x >= -2) & (x <= 3)
+    best = 0.9 * (4.5 - 3 * x).sigmoid()  # p_d / (p_d + p_g) of N(0, 1) and N(3, 1)
     return [
         *ring("label-smoothing", 0.70, seed)[1],
-        between("largest D on N(0,1) against N(1,1)", found.max().item(), 0.88, 0.92),
-        at_most("largest error of D on [-2, 3]", (found - best)[inner].abs().max().item(), 0.05),
+        between("largest D on N(0,1) against N(3,1)", found.max().item(), 0.88, 0.92),
+        at_most("largest error of D on [-2, 5]", (found - best).abs().max().item(), 0.05),
     ]
 
 
