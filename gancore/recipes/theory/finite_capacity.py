@@ -1,4 +1,4 @@
-"""Finite capacity, Arora et al. 2017, arXiv:1703.00573, theorems B.1 and 3.1. A small D cannot see how small a support is.
+"""Finite capacity, Arora et al. 2017, arXiv:1703.00573, theorem 3.1. A small D cannot see how small a support is.
 
 The distance sup over D of the class of E_p log D + E_q log(1 - D) + 2 log 2, of a law p and q = m samples of it, falls like
 (weights of D) / m. Support is seen by its collisions (Arora et al. 2018, arXiv:1706.08224): s samples of N atoms hold a pair with

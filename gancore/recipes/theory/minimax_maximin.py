@@ -1,4 +1,4 @@
-"""Minimax is not maximin, Metz et al. 2017, arXiv:1611.02163, section 2.3. Which player moves last decides.
+"""Minimax is not maximin, Goodfellow 2016, arXiv:1701.00160, section 5.1.1. Which player moves last decides.
 
 min_G max_D V(G, D) >= max_D min_G V(G, D). In matching pennies, pure strategies, 1 and -1. On ring8 the player with the inner loop
 is near its optimum for the other as it is: D inside (k_D = `inner`, k_G = 1) approximates the first, G inside (1, `inner`) the
