@@ -61,7 +61,7 @@ def mean_distance(real: Tensor, fake: Tensor, norm: float = 2) -> Tensor:
 
     norm: 1, 2 or inf, of v; its dual is inf, 2 or 1 (Mroueh et al. 2017, arXiv:1702.08398, section 3).
     """
-    difference = real.flatten(1).mean(0) - fake.flatten(1).mean(0)
+    difference = (real.mean(0) - fake.mean(0)).flatten()
     if norm == 2:
         return root(difference.square().sum())
     return difference.abs().amax() if norm == 1 else difference.abs().sum()

@@ -1,6 +1,14 @@
 """Layers that networks share, and convolutions that run with what follows them as one operator."""
 
-from gancore.layers.basic import ConditionalBatchNorm, Frames, MinibatchDiscrimination, MinibatchStddev, OneHot, spectral
+from gancore.layers.basic import (
+    ConditionalBatchNorm,
+    Direction,
+    Frames,
+    MinibatchDiscrimination,
+    MinibatchStddev,
+    OneHot,
+    spectral,
+)
 from gancore.layers.fused import (
     ConvBiasAct1d,
     ConvBiasAct2d,
@@ -21,6 +29,7 @@ __all__ = [
     "ConvTransposeBNAct2d",
     "ConvTransposeBNAct3d",
     "ConvTransposeChain",
+    "Direction",
     "Frames",
     "MinibatchDiscrimination",
     "MinibatchStddev",

@@ -76,6 +76,36 @@ class MinibatchStddev(nn.Module):
         return torch.cat([x, minibatch_stddev(x, self.groups, self.channels)], 1)
 
 
+class Direction(nn.Module):
+    """A vector v (C,) of the ball |v|_norm <= 1, and how far another reaches along it: (C,) -> <v, d>, ().
+
+    norm: 1, 2 or inf. Its largest value over the ball is the dual norm of d. `retract` brings v back to the nearest point of the
+    ball after a step (Mroueh et al. 2017, arXiv:1702.08398, algorithm 1; for norm 1 Duchi et al. 2008, ICML, figure 1).
+    """
+
+    def __init__(self, size: int, norm: float = 2) -> None:
+        super().__init__()
+        self.norm = norm
+        self.v = nn.Parameter(torch.randn(size))
+        self.retract()
+
+    def forward(self, difference: Tensor) -> Tensor:
+        return self.v @ difference
+
+    @torch.no_grad()
+    def retract(self) -> None:
+        """v to the nearest point of the ball."""
+        if self.norm == 2:
+            self.v.div_(self.v.norm().clamp_min(1))
+        elif self.norm == 1:
+            sizes = self.v.abs().sort(descending=True).values
+            excess = (sizes.cumsum(0) - 1) / torch.arange(1, len(sizes) + 1, device=sizes.device)
+            # The largest of the means is what all must lose for the rest to sum to 1; inside the ball there is none.
+            self.v.copy_(self.v.sign() * (self.v.abs() - excess.max().clamp_min(0)).clamp_min(0))
+        else:
+            self.v.clamp_(-1, 1)
+
+
 class Frames(nn.Module):
     """Two frames U, V (C, k) of orthonormal columns, and the trace they give a matrix: (C, C) -> Tr U' M V, ().
 

@@ -1,16 +1,17 @@
-"""ipm-fm: RING(0.45); the closed form v reaches the dual norm; with p = inf it is the value of WGAN's critic in the same box."""
+"""ipm-fm: RING(0.45); best v and learnt v reach the dual norm; with p = inf it is the value of WGAN's critic in the same box."""
 
 import pytest
 import torch
 
 from gancore import losses
-from tests.accept import Clause, ring
+from gancore.layers import Direction
+from tests.accept import Clause, ring, seeded
 
 DUALS = {1: torch.inf, 2: 2, torch.inf: 1}
 
 
 def accept(seed: int) -> list[Clause]:
-    return ring("ipm-fm", 0.45, seed)[1]
+    return ring("ipm-fm", 0.45, seed, lr=5e-4)[1]
 
 
 def best(difference: torch.Tensor, norm: float) -> torch.Tensor:
@@ -34,6 +35,37 @@ def test_the_closed_form_reaches_the_dual_norm(norm):
     others = torch.randn(1000, 7, dtype=torch.float64)
     others = others / others.norm(norm, dim=1, keepdim=True)
     assert (others @ difference).max() <= found + 1e-12
+
+
+@pytest.mark.parametrize("norm", DUALS)
+def test_the_direction_that_learns_reaches_the_dual_norm_too(norm):
+    with seeded(0):
+        difference, direction = torch.randn(7), Direction(7, norm)
+    optimizer = torch.optim.SGD(direction.parameters(), 0.1)
+    for _ in range(300):
+        assert direction.v.norm(norm) <= 1 + 1e-6
+        optimizer.zero_grad()
+        (-direction(difference)).backward()
+        optimizer.step()
+        direction.retract()
+    torch.testing.assert_close(direction(difference), difference.norm(DUALS[norm]), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("norm", DUALS)
+def test_a_retraction_is_the_nearest_point_of_the_ball(norm):
+    with seeded(1):
+        direction, others = Direction(4, norm), torch.randn(4000, 4)
+    others = others / others.norm(norm, dim=1, keepdim=True)
+    outside = torch.tensor([1.5, -0.7, 0.2, 0.0])
+    with torch.no_grad():
+        direction.v.copy_(outside)
+        direction.retract()
+        assert abs(direction.v.norm(norm) - 1) < 1e-6
+        assert (others - outside).norm(dim=1).min() >= (direction.v - outside).norm() - 1e-6
+        inside = 0.3 * direction.v.clone()
+        direction.v.copy_(inside)
+        direction.retract()
+    torch.testing.assert_close(direction.v.detach(), inside)
 
 
 def test_with_p_infinite_it_is_the_value_of_wgans_critic():
