@@ -9,7 +9,7 @@ from tests.accept import Clause, at_most, between, ring, seeded
 
 
 def accept(seed: int) -> list[Clause]:
-    run, clauses = ring("mcgan", 0.45, seed)
+    run, clauses = ring("mcgan", 0.45, seed, clip_value=0.02, lr=5e-4)
     mean, covariance, nuclear = gaussians(seed, 20_000)
     return [
         *clauses,
