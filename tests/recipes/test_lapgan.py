@@ -1,0 +1,86 @@
+"""lapgan: on shapes16 the details halve the FID of the coarse sample doubled; pyramids are exact."""
+
+import pytest
+import torch
+
+import gancore
+from gancore import evaluation
+from gancore.core import DataSpec, Nets, State, UsageError
+from gancore.nets.pyramid import Pyramid, down, merge, split, up
+from gancore.recipes import get
+from tests.accept import Clause, at_most, quiet, seeded
+
+SHAPES = {"data": "shapes16", "steps": 1500, "batch_size": 64, "width": 32, "lr": 1e-3}
+
+
+def accept(seed: int) -> list[Clause]:
+    run = gancore.train("lapgan", seed=seed, **quiet(SHAPES))
+    G = run.nets["G"].eval()
+    with seeded(seed), torch.no_grad():
+        smooth = up(G.members[-1](torch.randn(2000, G.sizes[-1])))
+    plain = evaluation.scores(lambda n: smooth, run.data)["fid"]
+    x = run.data.take(torch.arange(256))["x"]
+    return [
+        at_most("feature FID on shapes16, of the coarse sample doubled", run.evaluate()["fid"] / plain, 0.5),
+        at_most("largest error of a pyramid split and merged", (merge(split(x, 3)) - x).abs().max(), 1e-6),
+    ]
+
+
+def players(levels: int = 2, shape: tuple[int, ...] = (3, 16, 16)) -> Nets:
+    with seeded(0):
+        return Nets(get("lapgan").function(levels=levels).nets(DataSpec(shape, width=8)))
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_a_pyramid_is_split_and_merged_exactly(levels: int):
+    x = torch.rand(4, 3, 16, 16) * 2 - 1
+    bands = split(x, levels)
+    assert [len(b[0, 0]) for b in bands] == [16, 8, 4][:levels]
+    torch.testing.assert_close(merge(bands), x, rtol=0, atol=1e-6)
+
+
+def test_down_blurs_and_up_stays_in_range():
+    x = torch.zeros(1, 1, 1, 16)
+    x[..., 7] = 1
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    spread = down(x.expand(1, 1, 16, 16))[0, 0, 4]
+    torch.testing.assert_close(spread[2:6], torch.tensor([0.0, taps[2], taps[0], 0.0]))
+    y = torch.rand(2, 1, 8, 8)
+    assert up(y).max() <= y.max()
+    assert up(y).min() >= y.min()
+
+
+@torch.no_grad()
+def test_without_details_a_sample_is_the_coarse_one_doubled():
+    G = players()["G"]
+    z = torch.randn(4, G.latent)
+    assert not torch.equal(G(z), up(G.members[-1](G.noise(z)[-1])))
+    for w in G.members[0].convs[-1].parameters():
+        w.zero_()
+    assert torch.equal(G(z), up(G.members[-1](G.noise(z)[-1])))
+
+
+def test_levels_learn_apart():
+    """No level's term moves another level."""
+    nets, recipe = players(), get("lapgan").function()
+    batch = {"x": torch.rand(4, 3, 16, 16) * 2 - 1, "z": torch.randn(4, nets.G.latent)}
+    for phase, player in zip(recipe.stages[0].phases, "DG", strict=True):
+        terms = phase.loss(nets, batch, State())
+        assert set(terms) == set(phase.updates[player])
+        for k in range(2):
+            nets.zero_grad()
+            terms[f"{phase.name} {k}"].mean().backward(retain_graph=True)
+            moved = [any(w.grad is not None and w.grad.any() for w in member.parameters()) for member in nets[player].members]
+            assert moved == [k == 0, k == 1]
+
+
+def test_a_fine_critic_is_told_the_smooth_image():
+    judge, x = players()["D"].members[0], torch.rand(4, 3, 16, 16)
+    assert not torch.allclose(judge(x, torch.zeros_like(x)), judge(torch.zeros_like(x), x))
+
+
+def test_sides_that_do_not_halve_are_refused():
+    with pytest.raises(UsageError, match="sides"):
+        Pyramid(DataSpec((1, 6, 6)), 3)
+    with pytest.raises(UsageError, match="sides"):
+        Pyramid(DataSpec((2,)), 2)
