@@ -24,7 +24,7 @@ import torch
 from torch import Generator, Tensor
 from torch.library import custom_op
 
-from gancore.kernels import _activations, _arguments, _check, _dispatch, _layout, _native, _triton
+from gancore.kernels import _activations, _arguments, _check, _dispatch, _layout, _native, _tiles, _triton
 from gancore.kernels._activations import ACTS
 from gancore.kernels._grad import direct, not_offered
 from gancore.kernels._ranges import ranged
@@ -145,13 +145,18 @@ def _launch_native(
     return out.new_empty(0) if db is None else db
 
 
+_TILED = _tiles.blocks("bias_act", "order", "sums", "last", "channels", "elements")
+
+
 def _launch_triton(
     form: Form, dense: list[Tensor], b: Tensor | None, out: Tensor, channels: int, inner: int, from_output: bool, add_up: bool
 ) -> Tensor:
     ref, *gradients = dense
     dy, ddx = (*gradients, ref, ref)[:2]
     columns = 1 if inner > 1 else min(128, 1 << (channels - 1).bit_length())
-    rows, height = out.numel() // channels, 1024 // columns
+    shape = (len(gradients), int(add_up), int(inner == 1), channels, out.numel())
+    tile = _TILED.of(out, _tiles.Block(1024, 4), *shape)
+    rows, height = out.numel() // channels, tile.elements // columns
     blocks = math.ceil(rows / height)
     # A power of two, since each is compiled by itself: Triton 3.6 interprets no loop of variable length under numpy 2.4.
     tiles = 1 << (math.ceil(blocks / 256) - 1).bit_length() if add_up else 1
@@ -163,6 +168,7 @@ def _launch_triton(
         rows, channels, inner, form.slope, form.gain, form.clamp or 0.0,
         ACT=form.act, ORDER=len(gradients), FROM_OUTPUT=from_output, BIAS=b is not None, CLAMP=form.clamp is not None,
         SUM=add_up, WIDE=inner + height >= 1 << 31, TILES=tiles, ROWS=height, COLS=columns,
+        num_warps=tile.warps,
     )  # fmt: skip
     return out.new_empty(0) if partial is None else partial.sum(0).to(out.dtype)
 

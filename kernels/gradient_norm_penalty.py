@@ -23,7 +23,7 @@ import torch
 from torch import Generator, Tensor
 from torch.library import custom_op
 
-from gancore.kernels import _check, _dispatch, _layout, _native, _triton
+from gancore.kernels import _check, _dispatch, _layout, _native, _tiles, _triton
 from gancore.kernels._grad import direct, not_offered
 from gancore.kernels._ranges import ranged
 from gancore.kernels._spec import HALF, Ahead, Bad, Bench, Sample, Spec
@@ -170,6 +170,9 @@ class Form(NamedTuple):
     impl: str
 
 
+_TILED = _tiles.blocks("gradient_norm_penalty", "order", "norm", "samples", "elements")
+
+
 def _run(form: Form, tensors: tuple[Tensor, ...], numbers: tuple[Tensor, ...]) -> None:
     """One pass of order len(tensors) - 1 or, without an output among them, 0. tensors: g, then v, then the output, of one layout;
     numbers, one a sample: length, penalty, dy, along."""
@@ -183,10 +186,11 @@ def _run(form: Form, tensors: tuple[Tensor, ...], numbers: tuple[Tensor, ...]) -
         _native.op("gradient_norm_penalty_native")(g, length, *given, order, form.norm, form.center, form.one_sided)
         return
     square = form.norm == EUCLID and form.center == 0
-    block = max(16, min(2048, 1 << (size - 1).bit_length()))
+    usual = _tiles.Block(max(16, min(2048, 1 << (size - 1).bit_length())), 4)
+    block, warps = _TILED.of(g, usual, order, form.norm, len(g), size)
     _triton.launch(
         _kernel, len(g), g, g, length, penalty, dy, v, out, along, size, form.center,
-        NORM=form.norm, ORDER=order, ONE_SIDED=form.one_sided, SQUARE=square, BLOCK=block,
+        NORM=form.norm, ORDER=order, ONE_SIDED=form.one_sided, SQUARE=square, BLOCK=block, num_warps=warps,
     )  # fmt: skip
 
 

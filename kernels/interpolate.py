@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 from torch.library import custom_op
 
-from gancore.kernels import _check, _dispatch, _layout, _native, _triton
+from gancore.kernels import _check, _dispatch, _layout, _native, _tiles, _triton
 from gancore.kernels._grad import direct
 from gancore.kernels._ranges import ranged
 from gancore.kernels._spec import HALF, Ahead, Bad, Bench, Sample, Spec
@@ -54,6 +54,9 @@ def _weights(eps: Tensor, real: Tensor, out: Tensor) -> tuple[Tensor, int]:
     return _layout.matching(eps.expand_as(real), out), 1
 
 
+_TILED = _tiles.blocks("interpolate", "each", "elements")
+
+
 @custom_op("gancore::interpolate", mutates_args=())
 def _forward(real: Tensor, fake: Tensor, eps: Tensor, impl: str) -> Tensor:
     result = torch.empty_like(real)
@@ -65,7 +68,8 @@ def _forward(real: Tensor, fake: Tensor, eps: Tensor, impl: str) -> Tensor:
     if impl == "native":
         _native.op("interpolate_native")(real, fake, weight, out, period)
     else:
-        _triton.launch(_kernel, -(-n // 1024), out, real, fake, weight, out, n, period, BLOCK=1024)
+        block, warps = _TILED.of(out, _tiles.Block(1024, 4), int(period == 1), n)
+        _triton.launch(_kernel, -(-n // block), out, real, fake, weight, out, n, period, BLOCK=block, num_warps=warps)
     return _layout.matching(out, result)
 
 

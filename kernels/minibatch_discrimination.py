@@ -13,13 +13,13 @@ stores nothing of them: memory is that of x, and no two programs or threads writ
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
 from torch.library import custom_op
 
-from gancore.kernels import _check, _dispatch, _native, _triton
+from gancore.kernels import _check, _dispatch, _native, _tiles, _triton
 from gancore.kernels._grad import direct, not_offered
 from gancore.kernels._ranges import ranged
 from gancore.kernels._spec import HALF, Ahead, Bad, Bench, Sample, Spec
@@ -114,11 +114,25 @@ def _kernel(  # type: ignore[no-untyped-def]
             tl.store(tangent_ptr + at_i, total, mask=i < n)
 
 
-def _constants(channels: int, order: int) -> dict[str, int]:
-    """Rows and partners at a time are what registers hold without spilling; distances take all channels, a gradient CHUNK."""
-    rows, columns = ((16, 64), (16, 32), (16, 32))[order]
+class _Sizes(NamedTuple):
+    rows: int
+    cols: int
+    warps: int
+
+
+# Rows and partners at a time, by the order: what registers hold without spilling.
+_USUAL = (_Sizes(16, 64, 4), _Sizes(16, 32, 4), _Sizes(16, 32, 4))
+_TILED = _tiles.tiled(
+    "minibatch_discrimination", ("order", "channels", "kernels", "samples"),
+    lambda tile, size: 2 <= tile["rows"] * tile["cols"] // (32 * tile["warps"]) <= 8,
+    rows=(8, 16, 32), cols=(16, 32, 64, 128), warps=(2, 4, 8),
+)  # fmt: skip
+
+
+def _constants(channels: int, order: int, tile: _Sizes) -> dict[str, int]:
+    """Distances take all channels, a gradient CHUNK."""
     chunk = min(1 << (channels - 1).bit_length(), 16) if order else 1
-    return {"C": channels, "ORDER": order, "ROWS": rows, "COLS": columns, "CHUNK": chunk}
+    return {"C": channels, "ORDER": order, "ROWS": tile.rows, "COLS": tile.cols, "CHUNK": chunk}
 
 
 def _run(impl: str, x: Tensor, *gradients: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,10 +148,11 @@ def _run(impl: str, x: Tensor, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         dense = (*tensors, None, None)[:3]
         _native.op("minibatch_discrimination_native")(*dense, out, tangent if order == 2 else None, n, kernels, channels)
         return out, tangent
-    constants = _constants(channels, order)
+    tile = _TILED.of(x, _USUAL[order], order, channels, kernels, n)
+    constants = _constants(channels, order, tile)
     programs = kernels * -(-n // constants["ROWS"]) * (-(-channels // constants["CHUNK"]) if order else 1)
     x, dy, v = (*tensors, out, out)[:3]
-    _triton.launch(_kernel, programs, out, x, dy, v, out, tangent, n, kernels, **constants)
+    _triton.launch(_kernel, programs, out, x, dy, v, out, tangent, n, kernels, num_warps=tile.warps, **constants)
     return out, tangent
 
 
@@ -230,9 +245,12 @@ def _ahead() -> tuple[Ahead, ...]:
     numbers = {"n": "i32", "kernels": "i32"}
     variants = (("*fp32", 5, 0), ("*fp32", 5, 1), ("*fp32", 5, 2), ("*bf16", 16, 1), ("*bf16", 48, 2))
     return tuple(
-        Ahead(_kernel, dict.fromkeys(pointers, pointer) | numbers, _constants(channels, order), registers=128, shared=1024)
+        Ahead(
+            _kernel, dict.fromkeys(pointers, pointer) | numbers, _constants(channels, order, _USUAL[order]),
+            registers=128, shared=1024,
+        )
         for pointer, channels, order in variants
-    )
+    )  # fmt: skip
 
 
 _SIZES = ((16, 8, 4), (64, 16, 4), (64, 32, 16), (128, 100, 5), (256, 100, 5))

@@ -107,9 +107,9 @@ def plan(x: Tensor, w: Tensor, geometry: Geometry) -> Plan:
     rows = batch * math.prod(-(-o // s) for o, s in zip(_three(large, 1), shape["S"], strict=True))
     together = phases * columns <= sizes.PATCH
     if together:
-        found = sizes.patch(phases * columns, channels, x)
+        found = sizes.patch(rows, phases * columns, channels, x)
     else:
-        found = sizes.gemm(rows * phases, columns, channels * max(taps) if flat else channels, flat, x)
+        found = sizes.gemm(rows * phases, columns, channels * max(taps) if flat else channels, True, flat, x)
     return Plan(large, shape, -(-rows // found.rows), taps, together, flat, found)
 
 
@@ -174,7 +174,7 @@ def correlate(g: Tensor, w: Tensor, geometry: Geometry, size: Sequence[int]) -> 
     out = channels_last((batch, columns, *size), g)
     shape, taps, flat = _shape(geometry.stride, geometry, kernel), math.prod(kernel), channels <= sizes.FEW
     rows = batch * math.prod(size)
-    found = sizes.gemm(rows, columns, taps * channels if flat else channels, flat, g)
+    found = sizes.gemm(rows, columns, taps * channels if flat else channels, False, flat, g)
     tiles, across = -(-rows // found.rows), -(-columns // found.cols)
     steps = _steps(taps, channels, found.chunk, flat)
     parts, count = (1, steps) if flat else sizes.parts(tiles * across, steps, g)
@@ -194,10 +194,11 @@ def weight_gradient(x: Tensor, g: Tensor, geometry: Geometry, kernel: Sequence[i
     _, columns, *large = g.shape
     out = channels_last((channels, columns, *kernel), x)
     shape, taps, flat = _shape(geometry.stride, geometry, kernel), math.prod(kernel), columns <= sizes.FEW
-    found = sizes.weight(channels, taps * columns if flat else columns, x)
+    positions = batch * math.prod(small)
+    found = sizes.weight(channels, taps * columns if flat else columns, positions, flat, x)
     down = -(-channels // found.rows)
     across = -(-taps * columns // found.cols) if flat else taps * -(-columns // found.cols)
-    parts, count = sizes.parts(down * across, -(-batch * math.prod(small) // found.chunk), x)
+    parts, count = sizes.parts(down * across, -(-positions // found.chunk), x)
     sums = _sums(parts, out)
     _triton.launch(
         kernels.weight_kernel, down * across * parts, out,

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from gancore.kernels import _activations, _triton
+from gancore.kernels import _activations, _tiles, _triton
 from gancore.kernels._spec import Ahead
 from gancore.kernels._triton import jit, tl
 from gancore.kernels.batch_norm_act.passes import Place
@@ -96,24 +96,28 @@ def _pass_kernel(  # type: ignore[no-untyped-def]
         tl.store(partial_ptr + (block * 2 + 1) * channels + c, two, mask=known)
 
 
-_ELEMENTS = 1024  # of a tile
+_USUAL = _tiles.Block(1024, 4)
+_STEPS = ("moments", "value", "sums", "gradient")
+_TILED = {step: _tiles.blocks(f"batch_norm_act.{step}", "last", "channels", "elements") for step in _STEPS}
 
 
-def _grid(x: Tensor, channels: int, inner: int, add_up: bool) -> tuple[int, int, dict[str, int]]:
+def _grid(step: str, x: Tensor, channels: int, inner: int) -> tuple[int, int, dict[str, int]]:
     """Blocks, strips of channels, and the kernel's sizes: blocks of sums are at most some hundreds."""
+    add_up = step in ("moments", "sums")
     columns = 1 if inner > 1 else min(128, 1 << (channels - 1).bit_length())
-    rows, height = x.numel() // channels, _ELEMENTS // columns
+    tile = _TILED[step].of(x, _USUAL, int(inner == 1), channels, x.numel())
+    rows, height = x.numel() // channels, tile.elements // columns
     blocks = math.ceil(rows / height)
     # A power of two, since each is compiled by itself: Triton 3.6 interprets no loop of variable length under numpy 2.4.
     tiles = 1 << (math.ceil(blocks / 256) - 1).bit_length() if add_up else 1
-    sizes = {"WIDE": inner + height >= 1 << 31, "TILES": tiles, "ROWS": height, "COLS": columns}
+    sizes = {"WIDE": inner + height >= 1 << 31, "TILES": tiles, "ROWS": height, "COLS": columns, "num_warps": tile.warps}
     return math.ceil(blocks / tiles), math.ceil(channels / columns), sizes
 
 
 def moments(x: Tensor, channels: int, inner: int) -> tuple[Tensor, Tensor]:
     """Each channel's mean, and the sum of squares about it, (C,) in double."""
     rows = x.numel() // channels
-    blocks, strips, sizes = _grid(x, channels, inner, True)
+    blocks, strips, sizes = _grid("moments", x, channels, inner)
     partial = x.new_empty(blocks, 2, channels, dtype=torch.float32)
     _triton.launch(_moments_kernel, blocks * strips, x, x, partial, rows, channels, inner, **sizes)
     step = sizes["TILES"] * sizes["ROWS"]
@@ -125,7 +129,7 @@ def moments(x: Tensor, channels: int, inner: int) -> tuple[Tensor, Tensor]:
 
 def _run(step: str, x: Tensor, g: Tensor, by: Tensor, place: Place, out: Tensor) -> Tensor:
     channels, inner, act, slope = place
-    blocks, strips, sizes = _grid(x, channels, inner, step == "sums")
+    blocks, strips, sizes = _grid(step, x, channels, inner)
     partial = x.new_empty(blocks, 2, channels, dtype=torch.float32) if step == "sums" else by
     _triton.launch(
         _pass_kernel, blocks * strips, x, x, g, by, out, partial, x.numel() // channels, channels, inner, slope,

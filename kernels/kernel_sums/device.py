@@ -95,7 +95,7 @@ class _Call(NamedTuple):
     same: bool
 
     def size(self, kernel: str, x: Sample, y: Sample) -> sizes.Sizes:
-        return sizes.of(kernel, self.form, x.points.shape[2], math.gcd(x.rows, y.rows), x.points)
+        return sizes.of(kernel, self.form, y.weights.shape[2], x.points.shape[2], (x.rows, y.rows), x.points)
 
     def constants(self, found: sizes.Sizes) -> dict[str, Any]:
         return {
@@ -117,7 +117,7 @@ def _parts(like: Tensor, programs: int, tiles: int) -> tuple[int, int]:
 def _values(call: _Call, x: Sample, y: Sample, order: int = 0, half: bool = False) -> Tensor:
     """Rows of K v, in the order 2 of K pv + (psi pd) v, (blocks, rows, width); float64 for one column. half: numbers
     in their place whose sum with the weights is the same."""
-    found = call.size("values", x, y)
+    found = call.size(f"values{order}", x, y)
     width = y.weights.shape[2]
     columns = min(width, found.columns)
     across = x.rows // found.rows

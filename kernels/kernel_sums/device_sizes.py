@@ -6,13 +6,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gancore.kernels import _triton
+from gancore.kernels import _tiles, _triton
 from gancore.kernels.kernel_sums.form import Form
 from gancore.kernels.kernel_sums.kernel import ABSOLUTE
 
 # AMD has matrix units for float32 itself, and TF32 on one generation alone.
 _NVIDIA = {"highest": "ieee", "high": "tf32x3", "medium": "tf32", "brief": "tf32"}
 _AMD = {"highest": "ieee", "high": "ieee", "medium": "bf16x3", "brief": "ieee"}
+
 
 class Sizes(NamedTuple):
     """A program's rows and columns of pairs, its chunk of the features, warps, stages of its pipeline, and Triton's name of the
@@ -44,7 +45,8 @@ def on_chip(form: Form, features: int) -> bool:
 # Rows and columns of pairs, chunk of the features, and columns summed for, of float32 and of bfloat16. Eight warps: with four, or
 # with tiles one size larger, some target spills.
 _TABLE = {
-    "values": ((64, 32, 32, 64), (64, 32, 32, 64)),
+    "values0": ((64, 32, 32, 64), (64, 32, 32, 64)),
+    "values2": ((64, 32, 32, 64), (64, 32, 32, 64)),
     "rows": ((64, 32, 32, 0), (64, 32, 32, 0)),
     "tiles1": ((64, 64, 32, 0), (64, 64, 64, 0)),
     "tiles2": ((64, 32, 32, 0), (64, 32, 64, 0)),
@@ -54,11 +56,44 @@ _TABLE = {
 }
 
 
-def of(kernel: str, form: Form, features: int, unit: int, like: Tensor) -> Sizes:
-    """kernel: a key of the table. unit: what the rows of both sides are a multiple of."""
-    precision = precision_of(form)
+def _fits(tile: _tiles.Tile, size: int) -> bool:
+    """Of pairs: sums of a thread at most those of the largest tile above, and chunks that leave room for as many of tangents."""
+    rows, cols = tile["rows"], tile["cols"]
+    pairs = rows * cols // (32 * tile["warps"])
+    return cols <= rows and 8 <= pairs <= 16 and 2 * tile["chunk"] * (rows + cols) * size <= 3 << 14
+
+
+def _fits_gather(tile: _tiles.Tile, size: int, room: int) -> bool:
+    rows, columns = tile["rows"], tile["columns"]
+    sums = rows * columns // (32 * tile["warps"])
+    return 16 <= sums <= 128 // size and tile["stages"] * tile["cols"] * (rows + columns) * size <= room
+
+
+_CLASS = ("precision", "metric", "terms", "width", "features", "rows", "others")
+_PAIRS = {"rows": (32, 64, 128), "cols": (16, 32, 64), "chunk": (16, 32, 64), "warps": (4, 8)}
+_GATHER = {"rows": (64, 128), "cols": (32, 64), "columns": (64, 128), "warps": (4, 8), "stages": (2, 3)}
+_TILED = {
+    **{
+        name: _tiles.tiled(f"kernel_sums.{name}", _CLASS, _fits, **_PAIRS)
+        for name in ("values0", "values2", "rows", "tiles1", "tiles2", "numbers")
+    },
+    "gather1": _tiles.tiled("kernel_sums.gather1", _CLASS, lambda tile, size: _fits_gather(tile, size, 3 << 15), **_GATHER),
+    "gather2": _tiles.tiled("kernel_sums.gather2", _CLASS, lambda tile, size: _fits_gather(tile, size, 3 << 14), **_GATHER),
+}
+
+
+def of(kernel: str, form: Form, width: int, features: int, counts: tuple[int, int], like: Tensor) -> Sizes:
+    """kernel: a key of the table. width: columns of weights. counts: rows of both sides, padded."""
+    unit, precision = math.gcd(*counts), precision_of(form)
+    usual = _usual(kernel, precision, like)
+    found: Sizes = _TILED[kernel].of(like, usual, precision, form.metric, len(form.codes), width, features, *counts)
+    rows = min(found.rows, unit)
+    return found._replace(rows=rows, cols=min(found.cols, rows), chunk=min(features, found.chunk))
+
+
+def _usual(kernel: str, precision: str, like: Tensor) -> Sizes:
     if _triton.INTERPRETED:
-        return SMALL._replace(chunk=math.gcd(features, SMALL.chunk), precision=precision)
+        return SMALL._replace(precision=precision)
     brief = like.dtype == torch.bfloat16
     rows, cols, chunk, columns = _TABLE[kernel][brief]
     if precision == "ieee" and not brief:
@@ -67,7 +102,7 @@ def of(kernel: str, form: Form, features: int, unit: int, like: Tensor) -> Sizes
         cols = 16 if cols == 32 and "gather" not in kernel else cols  # 32 spill scalar registers
     elif kernel == "rows" and not brief and torch.cuda.get_device_capability(like.device)[0] < 9:
         cols = 16  # fragments of both operands lie in registers there, thrice for 3xTF32
-    return Sizes(min(rows, unit), cols, min(features, chunk), columns, 8, 3 if "gather" in kernel else 2, precision)
+    return Sizes(rows, cols, chunk, columns, 8, 3 if "gather" in kernel else 2, precision)
 
 
 def unit(count: int) -> int:
