@@ -137,6 +137,9 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--one"]:
         print(json.dumps(run_here(arguments[1], int(arguments[2]))))
         return 0
+    if unknown := sorted({*arguments} - {*recipes(), "--table"}):
+        print(f"no acceptance check of {', '.join(unknown)}", file=sys.stderr)
+        return 2
     if arguments != ["--table"]:
         refresh(arguments or [recipe for recipe in recipes() if stale(recipe)])
     return 0 if table() else 1

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gancore import losses, recipes
+from gancore import layers, losses, recipes
 from gancore.core import Nets
 from tests.gancore.test_recipes import home, start
 from tests.gancore.toys import go
@@ -75,3 +76,42 @@ def test_the_gap_grows_by_d_and_shrinks_by_g(name: str, player: str) -> None:
     parted = train("D", 20)  # G has a way to go only where D has an opinion
     before, after = parted if player == "D" else train("G", 20)
     assert after > before if player == "D" else after < before
+
+
+ROUTES = {
+    "mcgan": {
+        "critic": {"D": {"mean": -1.0, "covariance": -1.0}, "V": {"mean": -1.0}, "C": {"covariance": -1.0}},
+        "generator": {"G": {"mean": 1.0, "covariance": 1.0}},
+    },
+    "fisher-gan": {"critic": {"D": {"critic": 1.0, "constraint": 1.0}}, "generator": {"G": {"generator": 1.0}}},
+}
+
+
+@pytest.mark.parametrize("name", ROUTES)
+def test_terms_that_one_gap_does_not_tell_apart_have_their_signs(name: str) -> None:
+    assert {phase.name: phase.updates for phase in recipes.get(name).function().stages[0].phases} == ROUTES[name]
+
+
+@pytest.mark.parametrize("name", recipes.names("recipe"))
+def test_a_term_of_the_whole_batch_is_declared(name: str) -> None:
+    """A loss that is no mean over its samples must say so, or accumulation over micro-batches changes it silently."""
+    run = start(name, home(name), batch_size=16)
+    stage = run.recipe.stages[-1]
+    batch = run._draw(stage)
+    tied = any(isinstance(m, nn.modules.batchnorm._BatchNorm | layers.MinibatchDiscrimination) for m in run.nets.modules())
+    for phase in stage.phases:
+        if phase.loss is None or phase.whole_batch or tied:
+            continue
+
+        def found(*parts: slice, loss: Any = phase.loss) -> dict[str, Tensor]:
+            with torch.random.fork_rng([]):
+                torch.manual_seed(0)
+                all_terms = [loss(run.nets, {k: v[part] for k, v in batch.items()}, run.state) for part in parts]
+            return {k: torch.stack([terms[k].float().mean() for terms in all_terms]).mean().detach() for k in all_terms[0]}
+
+        first, half = found(slice(0, 8), slice(0, 8)), found(slice(0, 8))
+        if any(not torch.equal(first[k], half[k]) for k in half):
+            continue  # it draws random numbers, which the halves would not share
+        whole, halves = found(slice(0, 16)), found(slice(0, 8), slice(8, 16))
+        for k in whole:
+            torch.testing.assert_close(halves[k], whole[k], rtol=1e-4, atol=1e-5, msg=f"{name}, phase {phase.name}, term {k}")

@@ -32,6 +32,9 @@ def unrolled(ahead: int = 5, rate: float = 0.1, depth: int = 1, units: int = 64,
         shallow: dict[str, Any] = {"depth": depth, "width": units, "slope": 0.0} if spec.net == "toy" else {}
         return {"G": nets.generator(spec, latent=codes), "D": nets.critic(spec, norm=False, **shallow)}
 
-    phases = [Phase("critic", {"D": {"critic": 1.0}}, critic), Phase("generator", {"G": {"generator": 1.0}}, generator)]
+    phases = [
+        Phase("critic", {"D": {"critic": 1.0}}, critic),
+        Phase("generator", {"G": {"generator": 1.0}}, generator, whole_batch=True),
+    ]
     optims = {player: adam(lr) for player in ("G", "D")}
     return Recipe(players, optims, [Stage("adversarial", 1.0, phases)], gan_data())
