@@ -18,6 +18,7 @@ from gancore.report.charts import HEIGHT, WIDTH, Chart, chart, number
 from gancore.report.page import fill
 
 DOTS, MARGIN = 1000, 1.25
+BESIDE = 2  # charts that stand beside the pictures, the others fold away
 ENDS = ("refused", "diverged", "failed")
 _TITLES = {"modes": "modes", "hq": "high quality", "fid": "FID", "classes": "classes"}
 
@@ -51,11 +52,16 @@ def _card(row: Row, result: Result) -> dict[str, Any]:
     first, _, formula = about.text(entry).partition("\n")
     paper = about.paper(first)
     place, _, where = paper.partition(":")
+    views = [_view(name, run) for name, run in result["runs"].items()]
+    drawn = next((view for view in views if view["charts"]), None)
+    beside = [(c, drawn["data"]) for c in drawn["charts"][:BESIDE]] if drawn else []
+    if drawn:
+        drawn["charts"] = drawn["charts"][BESIDE:]
     link = {"arXiv": f"https://arxiv.org/abs/{where}", "doi": f"https://doi.org/{where}"}.get(place, "")
     return {
         "id": row.recipe, "rank": row.rank, "family": entry.family, "title": first, "paper": paper, "link": link,
         "formula": [" ".join(part.split()) for part in formula.strip().split("\n\n")],
-        "views": [_view(name, run) for name, run in result["runs"].items()], "commit": result["commit"],
+        "views": views, "beside": beside,
     }  # fmt: skip
 
 
