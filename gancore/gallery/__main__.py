@@ -1,8 +1,16 @@
-"""One recipe in a process of its own: reads {"name", "sets", "steps"} from its argument, prints the result as a line of JSON."""
+"""One recipe or demonstration in a process of its own: {"name", "sets", "steps"} in its argument, its result a line of JSON."""
 
 import json
 import sys
 
-from gancore.gallery.measure import results
+from gancore.recipes import get
 
-print(json.dumps(results(**json.loads(sys.argv[1]))))
+asked = json.loads(sys.argv[1])
+if get(asked["name"]).kind == "demo":
+    from gancore.gallery import demos
+
+    print(json.dumps(demos.results(asked["name"])))
+else:
+    from gancore.gallery import measure
+
+    print(json.dumps(measure.results(**asked)))

@@ -30,7 +30,9 @@ def write(results: Mapping[str, Result], path: Path) -> None:
 
 
 def render(results: Mapping[str, Result]) -> str:
-    """The page as text."""
+    """The page as text: recipes, and below them demonstrations, whose results have figures and no runs."""
+    demos = {name: result for name, result in results.items() if "figures" in result}
+    results = {name: result for name, result in results.items() if name not in demos}
     rows = ranked(results)
     sets = list(dict.fromkeys(name for result in results.values() for name in result["runs"]))
     cards = [_card(row, results[row.recipe]) for row in sorted(rows, key=lambda r: r.recipe)]
@@ -38,31 +40,36 @@ def render(results: Mapping[str, Result]) -> str:
     for card in sorted(cards, key=lambda c: c["family"]):
         families.setdefault(card["family"], []).append(card)
     judged = {name: [key for key in _TITLES if key in _scores(results, name)] for name in sets}
+    shown = {*results, *demos}
     return fill(
         "gancore.gallery", "gallery.html.j2", {"number": number, "figure": _figure},
         rows=rows, rule=RULE, families=families, backdrops={name: _backdrop(name) for name in sets}, judged=judged, titles=_TITLES,
         ended=[(r.recipe, name, word, run[word]) for r in rows for name, run in r.runs.items() for word in ENDS if word in run],
-        missing=[name for name in names("recipe") if name not in results], told=_told(results, sets), labelled=_labelled(rows),
-        family_of={row.recipe: get(row.recipe).family for row in rows}, width=WIDTH, height=HEIGHT,
+        missing=[name for kind in ("recipe", "demo") for name in names(kind) if name not in shown],
+        demos=[{**_head(name), "result": result} for name, result in sorted(demos.items())],
+        told=_told(results, sets), labelled=_labelled(rows), family_of={row.recipe: get(row.recipe).family for row in rows},
+        width=WIDTH, height=HEIGHT,
     )  # fmt: skip
 
 
 def _card(row: Row, result: Result) -> dict[str, Any]:
-    entry = get(row.recipe, "recipe")
-    first, _, formula = about.text(entry).partition("\n")
-    paper = about.paper(first)
-    place, _, where = paper.partition(":")
     views = [_view(name, run) for name, run in result["runs"].items()]
     drawn = next((view for view in views if view["charts"]), None)
     beside = [(c, drawn["data"]) for c in drawn["charts"][:BESIDE]] if drawn else []
     if drawn:
         drawn["charts"] = drawn["charts"][BESIDE:]
+    return {**_head(row.recipe), "rank": row.rank, "views": views, "beside": beside}
+
+
+def _head(name: str) -> dict[str, Any]:
+    """What an entry says of itself."""
+    entry = get(name)
+    first, _, formula = about.text(entry).partition("\n")
+    paper = about.paper(first)
+    place, _, where = paper.partition(":")
     link = {"arXiv": f"https://arxiv.org/abs/{where}", "doi": f"https://doi.org/{where}"}.get(place, "")
-    return {
-        "id": row.recipe, "rank": row.rank, "family": entry.family, "title": first, "paper": paper, "link": link,
-        "formula": [" ".join(part.split()) for part in formula.strip().split("\n\n")],
-        "views": views, "beside": beside,
-    }  # fmt: skip
+    formulas = [" ".join(part.split()) for part in formula.strip().split("\n\n")]
+    return {"id": name, "family": entry.family, "title": first, "paper": paper, "link": link, "formula": formulas}
 
 
 def _view(name: str, run: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,6 +121,7 @@ def _told(results: Mapping[str, Result], sets: list[str]) -> dict[str, Any]:
     shares = [run["share"] for _, run in runs if "share" in run]
     return {
         "budgets": {name: sorted(found) for name, found in budgets.items()},
+        "uneven": any(len(found) > 1 for found in budgets.values()),
         "machines": sorted({r["machine"] for r in results.values()} - {""}),
         "share": statistics.median(shares) if shares else 1.0,
         "torch": sorted({r["versions"]["torch"] for r in results.values()}),

@@ -1,6 +1,7 @@
 """The order of recipes: a place on each data set, and the mean of the places."""
 
 import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 RULE = (
     "On points a recipe's place follows the modes that it covers, then its share of high-quality points; on images its feature FID "
     "against the data, smaller is better. Equal figures share a place, and runs that diverged or failed share the last one. "
-    "The rank follows the mean of a recipe's places; a data set that the recipe cannot take does not count for it. "
+    "The rank follows the mean of a recipe's places; on a data set that it cannot take it has the middle one. "
     "Ties go to the cheaper step."
 )
 
@@ -31,13 +32,16 @@ class Row:
 def ranked(results: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     """Rows by rank, recipes without any place last, by name."""
     places: dict[str, dict[str, int]] = {name: {} for name in results}
+    middle: dict[str, float] = {}
     for data in dict.fromkeys(data for result in results.values() for data in result["runs"]):
         runs = {name: result["runs"][data] for name, result in results.items() if data in result["runs"]}
         keys = {name: merit(run) for name, run in runs.items() if "refused" not in run}
+        middle[data] = (len(keys) + 1) / 2
         for name, key in keys.items():
             places[name][data] = 1 + sum(other < key for other in keys.values())
     rows = [Row(name, 0, places[name], dict(result["runs"])) for name, result in results.items()]
-    placed = sorted((r for r in rows if r.places), key=lambda r: (sum(r.places.values()) / len(r.places), r.cost, r.recipe))
+    mean = lambda row: statistics.mean(row.places.get(data, middle[data]) for data in row.runs)
+    placed = sorted((row for row in rows if row.places), key=lambda row: (mean(row), row.cost, row.recipe))
     found = [Row(r.recipe, i, r.places, r.runs) for i, r in enumerate(placed, 1)]
     return found + sorted((r for r in rows if not r.places), key=lambda r: r.recipe)
 

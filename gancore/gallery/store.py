@@ -59,17 +59,18 @@ def read(folder: Path) -> dict[str, Result]:
 
 
 def stale(name: str, result: Result | None, sets: Sequence[str], steps: int = 0) -> bool:
-    """Whether a recipe's result is missing, older than its code, or of other data sets, options or settings than are asked for."""
-    if result is None or not result["files"] or result["code"] != code(result["files"]) or list(result["runs"]) != list(sets):
+    """Whether a result is missing, older than its code, or of other data sets, options or settings than are asked for."""
+    if result is None or not result["files"] or result["code"] != code(result["files"]):
         return True
-    wanted = {data: json.loads(json.dumps(protocol.arguments(get(name, "recipe"), data, steps))) for data in sets}
-    return any(result["runs"][data]["arguments"] != wanted[data] for data in sets)
+    entry = get(name)
+    wanted = {data: protocol.arguments(entry, data, steps) for data in sets} if entry.kind == "recipe" else {}
+    return json.loads(json.dumps(wanted)) != {data: run["arguments"] for data, run in result["runs"].items()}
 
 
 def refresh(
     names: Sequence[str], folder: Path, sets: Sequence[str], steps: int = 0, jobs: int = 1, tell: Callable[[Result], None] = print
 ) -> None:
-    """Run recipes, `jobs` of them at a time, each in a process of its own on one thread; write each result as it comes in.
+    """Run recipes and demonstrations, `jobs` at a time, each in a process of its own on one thread; write each result as it comes.
 
     Raises OutputError where the folder cannot be written.
     """
@@ -101,7 +102,7 @@ def files() -> list[str]:
 
 
 def apart(name: str, sets: list[str], steps: int = 0) -> Result:
-    """The result of one recipe from a process of its own; of a process that dies, how it ended."""
+    """The result of a recipe or a demonstration from a process of its own; of a process that dies, how it ended."""
     environ = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "gancore.gallery", json.dumps({"name": name, "sets": sets, "steps": steps})]
     done = subprocess.run(command, env=environ, capture_output=True, text=True)
@@ -109,6 +110,8 @@ def apart(name: str, sets: list[str], steps: int = 0) -> Result:
     if done.returncode == 0:
         return json.loads(done.stdout.splitlines()[-1])
     told = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    failed = {"failed": f"the process ended with {done.returncode}: {told}"}
-    ended = {data: {"arguments": protocol.arguments(get(name, "recipe"), data, steps), **failed} for data in sets}
-    return {"recipe": name, "machine": "", "runs": ended, "files": []}
+    failed, entry, lost = {"failed": f"the process ended with {done.returncode}: {told}"}, get(name), {"machine": "", "files": []}
+    if entry.kind == "demo":
+        return {"recipe": name, **lost, "runs": {}, "figures": {}, **failed}
+    ended = {data: {"arguments": protocol.arguments(entry, data, steps), **failed} for data in sets}
+    return {"recipe": name, **lost, "runs": ended}
