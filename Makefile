@@ -8,7 +8,7 @@ STAMPS := $(VENV)/.stamps
 # Small networks are slower on many threads than on one; a training run alone on the machine takes them all.
 TEST_WORKERS ?= 2
 
-.PHONY: train test bench bench-report lint accept clean help
+.PHONY: train test bench bench-report lint accept gallery clean help
 
 help:
 	@echo "make train    train a GAN on handwritten digits and show where its samples, metrics and report lie"
@@ -17,6 +17,7 @@ help:
 	@echo "make bench-report    renew the README's tables and plots from the committed results"
 	@echo "make lint     check style and types"
 	@echo "make accept   rerun the stale acceptance checks of the recipes and print their table"
+	@echo "make gallery  rerun recipes whose results in docs/gallery are stale, and draw docs/gallery.html"
 
 train: $(STAMPS)/native $(STAMPS)/train
 	$(BIN)/gancore train projection-gan --data digits --size 16 --width 32 --steps 1500
@@ -36,6 +37,9 @@ lint: $(STAMPS)/native $(STAMPS)/lint
 
 accept: $(STAMPS)/native $(STAMPS)/test
 	$(BIN)/python -m tests.accept
+
+gallery: $(STAMPS)/native $(STAMPS)/train
+	$(BIN)/gancore gallery --out docs/gallery --jobs $(TEST_WORKERS)
 
 # The native extension is built against the torch that is installed, so torch comes first and the build sees it.
 $(STAMPS)/native: setup.py pyproject.toml constraints.txt $(wildcard csrc/*)

@@ -67,7 +67,7 @@ setup(
     version="0.1.0",
     packages=find_packages(include=["gancore", "gancore.*"]),
     package_data={"gancore": ["py.typed"], "gancore.kernels": ["*.json"], "gancore.report": ["*.j2", "*.css"],
-                  "gancore.profiling": ["*.j2"], "gancore.benchmarks": ["*.j2"]},
+                  "gancore.profiling": ["*.j2"], "gancore.gallery": ["*.j2"], "gancore.benchmarks": ["*.j2"]},
     ext_modules=extensions(),
     cmdclass={"build_ext": BuildNative},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},

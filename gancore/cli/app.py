@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from gancore import __version__
-from gancore.cli import bench, catalogue, doctor, new, profile, results, train
+from gancore.cli import bench, catalogue, doctor, gallery, new, profile, results, train
 
 _EXTRAS = {
     "rich": "train", "PIL": "train", "matplotlib": "train", "sklearn": "train", "jinja2": "train", "safetensors": "train",
@@ -99,6 +99,6 @@ def app() -> None:
     """
 
 
-for _module in (catalogue, train, results, bench, profile, doctor, new):
+for _module in (catalogue, train, results, gallery, bench, profile, doctor, new):
     for _command in _module.COMMANDS:
         app.add_command(_command)

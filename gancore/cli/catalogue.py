@@ -1,7 +1,6 @@
 """`gancore list` and `gancore show`: what is registered."""
 
 import inspect
-import re
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +55,7 @@ def show(name: str, as_json: bool) -> None:
 
 def describe(entry: "Entry") -> dict[str, Any]:
     """The facts that `show` prints; a recipe's players are counted on the default data set."""
+    from gancore.about import paper, text
     from gancore.arguments import explain, spell
 
     parameters = entry.parameters()
@@ -65,8 +65,8 @@ def describe(entry: "Entry") -> dict[str, Any]:
         "kind": entry.kind,
         "family": entry.family,
         "title": entry.title,
-        "paper": _paper(entry.title),
-        "doc": _text(entry),
+        "paper": paper(entry.title),
+        "doc": text(entry),
         **(_players(entry) if entry.kind == "recipe" else {"data": "", "players": {}}),
         "parameters": [
             {
@@ -78,20 +78,6 @@ def describe(entry: "Entry") -> dict[str, Any]:
             for name, p in parameters.items()
         ],
     }
-
-
-def _paper(title: str) -> str:
-    """Where it was published: the arXiv number, the DOI, or what follows the year."""
-    number = re.search(r"arXiv:(\d{4}\.\d{4,5}|[a-z-]+/\d{7})|doi:\S+[^\s.,]", title)
-    venue = re.search(r", [^,]+ (?:19|20)\d\d, ([A-Z].*?)(?:\. |\.?$)", title)
-    return number.group() if number else venue.group(1) if venue else ""
-
-
-def _text(entry: "Entry") -> str:
-    """The objective. Recipes and demonstrations tell it in their module; their own text explains parameters, which have a table."""
-    module = inspect.getdoc(inspect.getmodule(entry.function)) or ""
-    own = inspect.getdoc(entry.function) or ""
-    return f"{module}\n\n{own}".strip() if entry.kind == "metric" else module
 
 
 def _players(entry: "Entry") -> dict[str, Any]:

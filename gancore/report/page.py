@@ -7,7 +7,7 @@ from gancore.core import UsageError
 
 
 def fill(package: str, template: str, filters: Mapping[str, Callable[..., str]], **values: Any) -> str:
-    """A template of a package filled in; it may include report/page.css. Raises UsageError without jinja2."""
+    """A template of a package filled in; it may include report/page.css and import chart.j2. Raises UsageError without jinja2."""
     try:
         from jinja2 import ChoiceLoader, Environment, FunctionLoader, StrictUndefined
     except ImportError:
@@ -15,7 +15,7 @@ def fill(package: str, template: str, filters: Mapping[str, Callable[..., str]],
     from importlib.resources import files
 
     read = lambda place: lambda name: files(place).joinpath(name).read_text(encoding="utf-8")
-    places = {template: read(package), "page.css": read("gancore.report")}
+    places = {template: read(package), "page.css": read("gancore.report"), "chart.j2": read("gancore.report")}
     loader = ChoiceLoader([FunctionLoader(lambda name: places[name](name) if name in places else None)])
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(filters)
