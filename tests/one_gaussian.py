@@ -19,9 +19,9 @@ EXACT = {
 }  # fmt: skip
 
 
-def bound(name: str, law: Divergence, seed: int, **parameters: object) -> float:
+def bound(name: str, law: Divergence, seed: int, steps: int = 2000, **parameters: object) -> float:
     """Of D_f(N(0, 1)|N(1, 1)), from the recipe's critic trained on samples: by quadrature, so without sampling error of its own."""
-    trainer = critic_alone(get(name).function(lr=1e-3, **parameters), mean=1.0, seed=seed, steps=2000)
+    trainer = critic_alone(get(name).function(lr=1e-3, **parameters), mean=1.0, seed=seed, steps=steps)
     x = torch.linspace(-7, 8, 30_001, dtype=torch.float64)
     with torch.no_grad():
         score = trainer.nets["D"].double()(x.unsqueeze(1))
