@@ -72,11 +72,12 @@ class BandCritic(nn.Module):
 
 
 def sizes(spec: DataSpec, levels: int) -> list[DataSpec]:
-    """What each level of a pyramid is, finest first. A coarsest side below 8 is for an MLP, as in the paper."""
+    """What each level of a pyramid is, finest first; channels double where sides halve. A coarsest side below 8 is for an MLP."""
     if len(spec.shape) != 3 or spec.shape[1] % 2 ** (levels - 1) or spec.shape[2] % 2 ** (levels - 1):
         raise UsageError(f"a pyramid of {levels} levels needs images whose sides 2^{levels - 1} divides; got shape {spec.shape}")
     channels, height, width = spec.shape
-    fine = [replace(spec, shape=(channels, height >> k, width >> k)) for k in range(levels)]
+    base = spec.width or WIDTH
+    fine = [replace(spec, shape=(channels, height >> k, width >> k), width=base << k) for k in range(levels)]
     return fine if min(fine[-1].shape[1:]) >= 8 else [*fine[:-1], replace(fine[-1], net="toy", width=0)]
 
 

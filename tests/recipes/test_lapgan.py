@@ -8,6 +8,7 @@ from gancore import evaluation
 from gancore.core import DataSpec, Nets, State, UsageError
 from gancore.nets.pyramid import Pyramid, down, merge, split, up
 from gancore.recipes import get
+from gancore.recipes.architecture.lapgan import bands
 from tests.accept import Clause, at_most, quiet, seeded
 
 SHAPES = {"data": "shapes16", "steps": 1500, "batch_size": 64, "width": 32, "lr": 1e-3}
@@ -72,6 +73,16 @@ def test_levels_learn_apart():
             terms[f"{phase.name} {k}"].mean().backward(retain_graph=True)
             moved = [any(w.grad is not None and w.grad.any() for w in member.parameters()) for member in nets[player].members]
             assert moved == [k == 0, k == 1]
+
+
+def test_critics_see_the_bands_of_data():
+    nets, x = players(levels=3, shape=(3, 32, 32)), torch.rand(4, 3, 32, 32) * 2 - 1
+    levels = list(bands(nets, {"x": x, "z": torch.randn(4, nets.G.latent)}))
+    for (_, real, fake, told), band in zip(levels, split(x, 3), strict=True):
+        assert torch.equal(real, band)
+        assert fake.shape == band.shape
+        assert all(torch.equal(smooth, up(down(x))) for smooth in told)
+        x = down(x)
 
 
 def test_a_fine_critic_is_told_the_smooth_image():
