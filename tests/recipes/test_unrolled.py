@@ -11,7 +11,7 @@ from gancore.recipes import get
 from gancore.unrolling import descent, own_rule, unroll
 from tests.accept import RING, Clause, at_least, at_most, quiet, seeded
 
-PLAIN = quiet({**RING, "schedule": "constant", "ema": 0.0})
+PLAIN = quiet({**RING, "schedule": "constant", "ema": 0.0, "rate": 0.03})
 
 
 def accept(seed: int) -> list[Clause]:

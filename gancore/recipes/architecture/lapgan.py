@@ -4,8 +4,6 @@ h = x_k - l, l = up(down(x_k)), x_k+1 = down(x_k). D_k: max E log s(D_k(h, l)) +
 s(D_k(G_k(z, l), l)); the coarsest pair is told nothing. Samples: x_k = up(x_k+1) + G_k(z, up(x_k+1)).
 """
 
-from collections.abc import Iterator
-
 from torch import Tensor, nn
 
 from gancore import losses
@@ -15,36 +13,37 @@ from gancore.nets.pyramid import Pyramid, PyramidCritic, down, up
 
 
 @recipe
-def lapgan(levels: int = 2, lr: float = 2e-4) -> Recipe:
-    """levels: GANs, each for images of half the side of the one before. lr: Adam's rate, betas (0.5, 0.999)."""
+def lapgan(levels: int = 2, coarse: float = 1.0, lr: float = 2e-4) -> Recipe:
+    """levels: GANs, each for images of half the side of the one before, trained one after the other from the coarsest. coarse: its
+    steps for each one of a finer level. lr: Adam's rate, betas (0.5, 0.999)."""
 
-    def critic(nets: Nets, batch: Batch, state: State) -> Terms:
-        pairs = (scores(judge, real, fake, *told, *told) for judge, real, fake, told in bands(nets, batch))
-        return {f"critic {k}": losses.non_saturating.critic(*pair) for k, pair in enumerate(pairs)}
+    def stage(k: int) -> Stage:
+        def critic(nets: Nets, batch: Batch, state: State) -> Terms:
+            judge, real, fake, told = band(nets, batch, k)
+            return {f"critic {k}": losses.non_saturating.critic(*scores(judge, real, fake, *told, *told))}
 
-    def generator(nets: Nets, batch: Batch, state: State) -> Terms:
-        found = (judge(fake, *told) for judge, _, fake, told in bands(nets, batch))
-        return {f"generator {k}": losses.non_saturating.generator(score) for k, score in enumerate(found)}
+        def generator(nets: Nets, batch: Batch, state: State) -> Terms:
+            judge, _, fake, told = band(nets, batch, k)
+            return {f"generator {k}": losses.non_saturating.generator(judge(fake, *told))}
 
-    def all_levels(name: str) -> dict:
-        return {f"{name} {k}": 1.0 for k in range(levels)}
+        kinds = {"critic": ("D", critic), "generator": ("G", generator)}
+        phases = [Phase(f"{name} {k}", {player: {f"{name} {k}": 1.0}}, loss) for name, (player, loss) in kinds.items()]
+        return Stage(f"level {k}", coarse if k == levels - 1 else 1.0, phases)
 
-    phases = [Phase("critic", {"D": all_levels("critic")}, critic), Phase("generator", {"G": all_levels("generator")}, generator)]
     return Recipe(
         nets=lambda spec: {"G": Pyramid(spec, levels), "D": PyramidCritic(spec, levels)},
         optims={"G": adam(lr), "D": adam(lr)},
-        stages=[Stage("adversarial", 1.0, phases)],
+        stages=[stage(k) for k in reversed(range(levels))],
         data=gan_data(),
     )
 
 
-def bands(nets: Nets, batch: Batch) -> Iterator[tuple[nn.Module, Tensor, Tensor, tuple[Tensor, ...]]]:
-    """Of each level, finest first: critic, detail of the data, a fake one and the smooth image of both, none for the coarsest."""
-    x = batch["x"]
-    *noise, code = nets.G.noise(batch["z"])
-    for k, z in enumerate(noise):
-        coarse = down(x)
-        smooth = up(coarse)
-        yield nets.D.members[k], x - smooth, nets.G.members[k](z, smooth), (smooth,)
-        x = coarse
-    yield nets.D.members[-1], x, nets.G.members[-1](code), ()
+def band(nets: Nets, batch: Batch, k: int) -> tuple[nn.Module, Tensor, Tensor, tuple[Tensor, ...]]:
+    """Of level k, 0 the finest: critic, detail of the data, a fake one and the smooth image of both, none for the coarsest."""
+    x, z = batch["x"], nets.G.noise(batch["z"])[k]
+    for _ in range(k):
+        x = down(x)
+    if k == len(nets.G.members) - 1:
+        return nets.D.members[k], x, nets.G.members[k](z), ()
+    smooth = up(down(x))
+    return nets.D.members[k], x - smooth, nets.G.members[k](z, smooth), (smooth,)
