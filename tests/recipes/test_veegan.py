@@ -1,4 +1,4 @@
-"""veegan: 8 modes of ring8 at a share of 0.65 and codes read back to 0.05 at weight 2; without the reconstructor's noise modes are lost."""
+"""veegan: 8 modes of ring8 at a share of 0.65; codes read back to 0.05 at weight 2; without F's noise modes are lost."""
 
 import torch
 
