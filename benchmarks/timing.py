@@ -69,7 +69,7 @@ def compare(
         except Exception as error:
             if name == "ours":
                 raise
-            left_out[name] = f"stopped with {_said(error)}"
+            left_out[name] = f"stopped with {said(error)}"
             continue
         errors[name] = check(name, found)
         del found
@@ -128,7 +128,7 @@ def _replay(
             check(name, found)
             graphs[name] = replay
         except Exception as error:
-            times[name]["no_graph"] = _said(error)
+            times[name]["no_graph"] = said(error)
     if not graphs:
         return
     base = "ours" if "ours" in graphs else next(iter(graphs))
@@ -150,7 +150,8 @@ def _scaled(times: dict[str, dict[str, Any]], number: int) -> dict[str, dict[str
     return times
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
+    """An error in a line."""
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['nothing said'])[0]}"
 
 
@@ -171,7 +172,6 @@ def _several(run: Callable[[], Any], number: int) -> Any:
 
 def once(body: Callable[[], Any]) -> float:
     """Seconds of one call; on a GPU those between two events of its stream, with a second-level cache that holds other data."""
-    time.sleep(PAUSE)
     if torch.cuda.is_available():
         _evict()
         first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -180,6 +180,7 @@ def once(body: Callable[[], Any]) -> float:
         last.record()
         last.synchronize()
         return float(first.elapsed_time(last)) / 1e3
+    time.sleep(PAUSE)
     start = time.perf_counter()
     body()
     return time.perf_counter() - start
