@@ -104,7 +104,8 @@ def measure_point(row: Row, case: Case, left_out: dict[str, str], pairs: tuple[i
     repeats = None if case.device == "cpu" else lambda seconds: max(1, round(_TURN / seconds))
     try:
         with conv.exact():
-            bodies = timing.compare(names, lambda name: critic_cases.body(case, name), check, row.seconds, left_out, pairs, repeats)
+            body = lambda name: critic_cases.body(case, name)
+            bodies = timing.compare(names, body, check, row.seconds, left_out, pairs, repeats, fresh=True)
     except Refused as error:
         return {"refused": str(error), "left_out": left_out}
     return {"bodies": bodies, "left_out": left_out}

@@ -1,11 +1,17 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, in one command, in under nine minutes and without a network.
 #
-#   OUT=results benchmarks/gpu.sh [--device cuda|cpu] [STAGE ...]      stages: build tests operators steps profile (all)
+#   OUT=results benchmarks/gpu.sh [--device cuda|cpu] [STAGE ...]      stages: build tests operators steps profile (all); tune
+#
+# tune is run when named, in nine minutes of its own: it times the tiles of Triton kernels and writes OUT/tiles.json, what the
+# package has included. To adopt them:
+#
+#   python -m gancore.benchmarks.tune --adopt OUT/tiles.json
 #
 # It needs Python 3.12 with torch 2.11 and Triton 3.6, pytest for the tests, a C++ compiler for the extension; nothing of gancore has
 # to be installed. What a stage says goes to OUT/STAGE.log; a stage that fails does not stop the others, and the exit code tells.
-# PYTHON names the interpreter. Each stage has a limit in seconds, together 490: what is cut off has written its rows so far.
+# PYTHON names the interpreter. Each stage has a limit in seconds, together 490 without tune: what is cut off has written its rows
+# so far.
 set -u
 cd "$(dirname "$0")/.."
 OUT=${OUT:-$PWD/gpu-results}
@@ -15,8 +21,8 @@ STAGES=()
 while [ $# -gt 0 ]; do
   case $1 in
     --device) DEVICE=${2:?--device wants cuda or cpu}; shift 2 ;;
-    build | tests | operators | steps | profile) STAGES+=("$1"); shift ;;
-    *) echo "gpu.sh: unknown stage $1; there are build tests operators steps profile" >&2; exit 2 ;;
+    build | tests | operators | steps | profile | tune) STAGES+=("$1"); shift ;;
+    *) echo "gpu.sh: unknown stage $1; there are build tests operators steps profile tune" >&2; exit 2 ;;
   esac
 done
 [ ${#STAGES[@]} -gt 0 ] || STAGES=(build tests operators steps profile)
@@ -33,15 +39,16 @@ tests() { "$PYTHON" -m pytest -q -m gpu -p no:cacheprovider tests; }
 measure() { "$PYTHON" -m gancore.benchmarks.operators --device "$DEVICE" ${QUICK[@]+"${QUICK[@]}"} --out "$OUT/$1.json" "${@:2}"; }
 operators() { measure operators $("$PYTHON" -c 'from gancore.benchmarks import operators as o; print(*(f"--row {n}" for n in o.names() if n not in o.STEPS))'); }
 steps() { measure steps --row dcgan --row wgan-gp --row mmd-gan; }
+tune() { "$PYTHON" -m gancore.benchmarks.tune --device "$DEVICE" --out "$OUT/tiles.json"; }
 # The command line needs packages of gancore[train], which a machine without a network may lack.
 profile() {
   "$PYTHON" -c 'import click, jinja2' || { echo "left out: click and jinja2 are not installed"; return 0; }
   "$PYTHON" -m gancore profile wgan-gp --data shapes16 --device "$DEVICE" $([ "$DEVICE" = cuda ] && echo --measure 20 || echo --measure 3 --width 16) --out "$OUT/profile"
 }
 
-declare -A LIMIT=([build]=120 [tests]=120 [operators]=150 [steps]=80 [profile]=20)
+declare -A LIMIT=([build]=120 [tests]=120 [operators]=150 [steps]=80 [profile]=20 [tune]=520)
 [ "$DEVICE" = cuda ] || LIMIT[profile]=60
-export -f native build tests measure operators steps profile
+export -f native build tests measure operators steps profile tune
 export OUT PYTHON DEVICE
 failed=0
 summary=()

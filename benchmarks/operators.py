@@ -115,12 +115,12 @@ def _timed(
     torch.compiler.reset()
 
     def body(name: str) -> Callable[[], list[Tensor]]:
-        options, given = dict(bench.options), tensors
+        options, given = dict(bench.options), {n: t.clone() for n, t in tensors.items()}
         if name in ("ours", "triton", "native"):
             return call(spec.fn, given, {**options, "impl": "auto" if name == "ours" else name}, order)
         if name == "last":
             layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
-            given = {n: t.to(memory_format=layouts[t.dim()]) if t.dim() in layouts else t for n, t in tensors.items()}
+            given = {n: t.to(memory_format=layouts[t.dim()]) if t.dim() in layouts else t for n, t in given.items()}
         if name in ("compiled", "tuned"):
             mode = "max-autotune" if name == "tuned" else None
             return call(torch.compile(spec.reference, dynamic=False, mode=mode), given, options, order)
@@ -136,7 +136,7 @@ def _timed(
     cuda = torch.cuda.is_available()
     repeats = (lambda seconds: max(1, round(_MORE_LAUNCHES / seconds))) if cuda else None
     seconds, rounds = (_QUICK_SECONDS, _QUICK_ROUNDS) if quick else (_SECONDS, _ROUNDS)
-    found = timing.compare(there, body, check, seconds, left_out, rounds, repeats)
+    found = timing.compare(there, body, check, seconds, left_out, rounds, repeats, fresh=True)
     for name in found if peak.known() else ():
         run = body(name)
         run()

@@ -30,12 +30,13 @@ _TILES = ((128, 128, 8), (128, 64, 8), (64, 64, 4))
 
 
 def _fits(tile: _tiles.Tile, size: int) -> bool:
-    """Of products: a thread has no more sums, and a program no more shared memory, than with the heuristics' largest tile. Fewer
-    than 32 sums by eight warps, or less than 96 of the sum in flight, leave the matrix unit waiting."""
-    sums = tile["rows"] * tile["cols"] // (32 * tile["warps"])
-    ahead = tile["stages"] * tile["chunk"]
+    """Of products: a thread has no more sums, nor numbers of an operand, and a program no more shared memory, than with the
+    heuristics' largest tile. Fewer than 32 sums by eight warps, or less than 96 of the sum in flight, leave the unit idle."""
+    rows, cols, threads = tile["rows"], tile["cols"], 32 * tile["warps"]
+    sums, ahead = rows * cols // threads, tile["stages"] * tile["chunk"]
     enough = sums >= (32 if tile["warps"] == 8 else 16) and 96 <= ahead <= 192
-    return enough and sums <= 128 // size and ahead * (tile["rows"] + tile["cols"]) * size <= 3 << 15
+    registers = max(sums, max(rows, cols) * tile["chunk"] // threads) <= 128 // size
+    return enough and registers and ahead * (rows + cols) * size <= 3 << 15
 
 
 _TILE = {"rows": (64, 128), "cols": (32, 64, 128), "chunk": (32, 64), "warps": (4, 8), "stages": (2, 3, 4)}

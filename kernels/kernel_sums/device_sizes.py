@@ -57,28 +57,30 @@ _TABLE = {
 
 
 def _fits(tile: _tiles.Tile, size: int) -> bool:
-    """Of pairs: sums of a thread at most those of the largest tile above, and chunks that leave room for as many of tangents."""
+    """Of pairs: a thread has no more than with the largest tile above, and chunks leave room for as many of tangents."""
     rows, cols = tile["rows"], tile["cols"]
     pairs = rows * cols // (32 * tile["warps"])
-    return cols <= rows and 8 <= pairs <= 16 and 2 * tile["chunk"] * (rows + cols) * size <= 3 << 14
+    return cols <= rows and rows * cols >= 1024 and pairs <= 16 and 2 * tile["chunk"] * (rows + cols) * size <= 3 << 14
 
 
-def _fits_gather(tile: _tiles.Tile, size: int, room: int) -> bool:
+def _fits_gather(tile: _tiles.Tile, size: int, tangents: bool) -> bool:
+    """Sums by rows and columns; tangents take twice the registers and memory."""
     rows, columns = tile["rows"], tile["columns"]
-    sums = rows * columns // (32 * tile["warps"])
-    return 16 <= sums <= 128 // size and tile["stages"] * tile["cols"] * (rows + columns) * size <= room
+    sums, shared = rows * columns // (32 * tile["warps"]), tile["stages"] * tile["cols"] * (rows + columns) * size
+    return 16 <= sums <= (64 if tangents else 128) // size and shared <= 3 << (14 if tangents else 15)
 
 
 _CLASS = ("precision", "metric", "terms", "width", "features", "rows", "others")
 _PAIRS = {"rows": (32, 64, 128), "cols": (16, 32, 64), "chunk": (16, 32, 64), "warps": (4, 8)}
+_OWNED = {**_PAIRS, "rows": (32, 64), "warps": (8,)}  # beside the pairs its rows' sums over all features lie in registers
 _GATHER = {"rows": (64, 128), "cols": (32, 64), "columns": (64, 128), "warps": (4, 8), "stages": (2, 3)}
 _TILED = {
     **{
-        name: _tiles.tiled(f"kernel_sums.{name}", _CLASS, _fits, **_PAIRS)
+        name: _tiles.tiled(f"kernel_sums.{name}", _CLASS, _fits, **(_OWNED if name == "rows" else _PAIRS))
         for name in ("values0", "values2", "rows", "tiles1", "tiles2", "numbers")
     },
-    "gather1": _tiles.tiled("kernel_sums.gather1", _CLASS, lambda tile, size: _fits_gather(tile, size, 3 << 15), **_GATHER),
-    "gather2": _tiles.tiled("kernel_sums.gather2", _CLASS, lambda tile, size: _fits_gather(tile, size, 3 << 14), **_GATHER),
+    "gather1": _tiles.tiled("kernel_sums.gather1", _CLASS, lambda tile, size: _fits_gather(tile, size, False), **_GATHER),
+    "gather2": _tiles.tiled("kernel_sums.gather2", _CLASS, lambda tile, size: _fits_gather(tile, size, True), **_GATHER),
 }
 
 

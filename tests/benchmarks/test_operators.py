@@ -165,3 +165,7 @@ def test_the_gpu_script_takes_stages_and_refuses_others(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^build +ok", done.stdout, re.M)
     assert (tmp_path / "out/build.log").exists()
+    done = subprocess.run([bash, script, "--device", "cpu", "tune"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    assert re.search(r"^tune +exit 2 .*tune needs a GPU", done.stdout, re.M)
+    assert not (tmp_path / "out/tiles.json").exists()
