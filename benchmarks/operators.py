@@ -309,9 +309,7 @@ def bench(asked: Asked, say: Callable[[str], None] = print) -> Table:
         result = files.measured("operators", path, names(), list(asked.rows or names()), one, head)
     if path:
         page.offered(result, path, say)
-    if asked.compare:
-        for line in compare.slower(files.load("operators", asked.compare), result):
-            say(line)
+    compare.tell(asked.old, result, say)
     if not asked.table:
         files.refuse([p["refused"] for row in result["rows"] for p in row["points"] if "refused" in p])
     return HEADINGS, lines(result)
@@ -327,10 +325,11 @@ def main() -> None:
         parser.add_argument(flag, type=Path)
     parser.add_argument("--device", default="auto")
     given = vars(parser.parse_args())
-    suite.require(("operators",), given["table"])
-    if not given["table"]:
+    asked = Asked(**{**given, "rows": tuple(given["rows"])})
+    suite.require(("operators",), asked)
+    if not asked.table:
         print(f"gancore {gancore.__version__} at {Path(gancore.__file__).resolve().parent}", flush=True)
-    headings, found = bench(Asked(**{**given, "rows": tuple(given["rows"])}))
+    headings, found = suite.run("operators", asked)
     print(*("  ".join(line) for line in (headings, *found)), sep="\n")
 
 
