@@ -27,6 +27,7 @@ BENCHMARKS = {
 _SERVES = {
     "compare": ("mmd", "conv", "critic", "operators", "batch"),
     "device": ("mmd", "conv", "critic", "operators", "batch", "loop"),
+    "all": ("operators",),
 }
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
@@ -35,7 +36,7 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 @dataclass(frozen=True)
 class Asked:
     """What a run was asked for: small shapes, the table alone, some rows only, another result file, an old one to hold it
-    against (`old` is what it says), another device."""
+    against (`old` is what it says), another device, every class of shapes rather than a few."""
 
     quick: bool = False
     table: bool = False
@@ -43,6 +44,7 @@ class Asked:
     out: Path | None = None
     compare: Path | None = None
     device: str = "auto"
+    every: bool = False
     old: dict[str, Any] | None = None
 
 
@@ -54,7 +56,7 @@ def require(names: Sequence[str], asked: Asked) -> None:
             near = difflib.get_close_matches(name, BENCHMARKS, n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(BENCHMARKS)}"
             raise UsageError(f"unknown benchmark {name!r}; {hint}")
-    given = {"compare": asked.compare is not None, "device": asked.device != "auto"}
+    given = {"compare": asked.compare is not None, "device": asked.device != "auto", "all": asked.every}
     for option, name in product((o for o in given if given[o]), names):
         if name not in _SERVES[option]:
             raise UsageError(f"{name} has no use for --{option}, which serves {', '.join(_SERVES[option])}: leave it out")

@@ -13,6 +13,7 @@ import torch
 from click.testing import CliRunner
 
 from gancore.benchmarks import batch, compare, operators, page, timing
+from gancore.benchmarks.suite import Asked
 from gancore.cli.app import app
 from gancore.kernels._spec import specs
 
@@ -41,10 +42,23 @@ def test_a_result_holds_what_was_measured_and_on_what(result):
         for p in row["points"]:
             ours = p["bodies"]["ours"]
             assert ours["quartiles"][0] <= ours["ms"] <= ours["quartiles"][1]
-            assert p["left_out"].get("compiled") == "left out of a quick run"
+            if p["work"] == "backward":
+                assert "compiled" in p["bodies"] or "compiler" in p["left_out"]["compiled"]
+            else:
+                assert p["left_out"].get("compiled") == "left out of a quick run"
+        assert ("large" in row["classes_left_out"]) == (row["row"] == "interpolate")
     eager = next(p for row in found["rows"] for p in row["points"] if "eager" in p["bodies"])
     assert {"mb", "of_copy", "of_rate", "bytes", "error"} <= eager["bodies"]["eager"].keys()
     assert all(len(line) == len(operators.HEADINGS) for line in operators.lines(found))
+
+
+def test_what_is_shown_of_an_operator_exists():
+    """A class that an operator no longer has would be left out in silence."""
+    for name, classes in operators.SHOWN.items():
+        spec = specs()[name]
+        assert [b.shape_class for b in operators.chosen(spec, Asked())] == list(classes)
+        assert [b.shape_class for b in operators.chosen(spec, Asked(quick=True))] == [classes[0]]
+        assert operators.chosen(spec, Asked(every=True)) == list(spec.bench)
 
 
 def test_bytes_and_operations_are_those_of_the_work():
@@ -71,7 +85,8 @@ def test_the_page_stands_alone(result):
 def test_a_wrong_body_is_refused(monkeypatch):
     spec = specs()["interpolate"]
     monkeypatch.setattr(operators, "call", wrong(operators.call, spec))
-    points = list(operators._operator(spec, torch.device("cpu"), True, {"copy": 1e9, "rate": 1e9}))
+    asked = Asked(quick=True)
+    points = list(operators._operator(spec, operators.chosen(spec, asked), torch.device("cpu"), asked, {"copy": 1e9, "rate": 1e9}))
     assert all("error" in p["refused"] for p in points)
 
 
