@@ -32,7 +32,7 @@ from gancore.profiling.counts import Counts
 
 LABELS = {
     "ours": "gancore", "eager": "eager", "last": "channels_last", "compiled": "torch.compile", "tuned": "max-autotune",
-    "triton": "triton", "native": "native",
+    "triton": "triton", "native": "native", "keops": "KeOps", "fidelity": "torch-fidelity", "ours-compiled": "gancore, compiled",
 }  # fmt: skip
 WORKS = ("forward", "backward", "double backward")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -102,6 +102,7 @@ def _operator(
             point = {"case": case, "class": bench.shape_class, "shape": shape, "work": work, "dtype": dtype}
             left_out: dict[str, str] = {}
             there = list(_bodies(spec, tensors, device, _uncompiled(device, asked, dtype, work), left_out))
+            there += _packages(spec.name, bench, device, asked, (dtype, order), left_out)
             try:
                 bodies = _timed(spec, bench, tensors, order, there, left_out, asked.quick)
             except Refused as error:
@@ -147,6 +148,19 @@ def _bodies(
             left_out[impl] = reason
 
 
+def _packages(
+    name: str, bench: Bench, device: torch.device, asked: Asked, point: tuple[str, int], left_out: dict[str, str]
+) -> Iterator[str]:  # fmt: skip
+    """Other packages that compute what the operator does."""
+    for body in ("keops", "fidelity") if name in ("mmd2", "kernel_dot") else ():
+        reason = peers.missing(body, device) or peers.unfit(body, name, bench.options["kernel"], *point)
+        # KeOps compiles a formula of its own for each shape of point and derivative.
+        if reason or (asked.quick and body == "keops"):
+            left_out[body] = reason or "left out of a quick run"
+        else:
+            yield body
+
+
 def _timed(
     spec: Spec, bench: Bench, tensors: dict[str, Tensor], order: int, there: Sequence[str], left_out: dict[str, str], quick: bool
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
@@ -166,6 +180,8 @@ def _timed(
         if name in ("compiled", "tuned"):
             mode = "max-autotune" if name == "tuned" else None
             return call(torch.compile(spec.reference, dynamic=False, mode=mode), given, options, order)
+        if name in ("keops", "fidelity"):
+            return call(peers.of_operator(name, spec.name), given, options, order)
         return call(spec.reference, given, options, order)
 
     def check(name: str, found: list[Tensor]) -> dict[str, float]:

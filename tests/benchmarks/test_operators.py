@@ -12,7 +12,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from gancore.benchmarks import batch, compare, operators, page, timing
+from gancore import kernels
+from gancore.benchmarks import batch, compare, operators, page, peers, timing
 from gancore.benchmarks.suite import Asked
 from gancore.cli.app import app
 from gancore.kernels._spec import specs
@@ -180,3 +181,31 @@ def test_the_gpu_script_takes_stages_and_refuses_others(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^build +ok", done.stdout, re.M)
     assert (tmp_path / "out/build.log").exists()
+
+
+def test_other_packages_compute_what_the_operators_do(monkeypatch):
+    """KeOps' formulas on dense tensors in place of its lazy ones, torch-fidelity as it is."""
+    monkeypatch.setattr(peers, "_keops", lambda: lambda t: t)
+    generator = torch.Generator().manual_seed(3)
+    x, y, v = (torch.randn(9, n, generator=generator, dtype=torch.float64) for n in (4, 4, 2))
+    gaussians = kernels.gaussian([1.0, 2.0, 4.0], weights=[1.0, 0.5, 2.0])
+    for name, given in (("mmd2", (x, y)), ("kernel_dot", (x, y, v))):
+        wanted = getattr(kernels, name)(*given, gaussians)
+        torch.testing.assert_close(peers.of_operator("keops", name)(*given, gaussians), wanted)
+    if peers.missing("fidelity", torch.device("cpu")) is None:
+        wanted = kernels.mmd2(x, y, kernels.polynomial())
+        torch.testing.assert_close(peers.of_operator("fidelity", "mmd2")(x, y, kernels.polynomial()), wanted)
+
+
+def test_who_computes_something_else_is_left_out():
+    gaussians, cubes = kernels.gaussian([1.0]), kernels.polynomial()
+    assert peers.unfit("keops", "mmd2", gaussians, "float32", 2) is None
+    assert peers.unfit("fidelity", "mmd2", cubes, "float32", 0) is None
+    for case in (
+        ("keops", "mmd2", gaussians, "bfloat16", 0),
+        ("keops", "mmd2", kernels.laplacian([1.0]), "float32", 0),
+        ("fidelity", "mmd2", cubes, "float32", 1),
+        ("fidelity", "mmd2", gaussians, "float32", 0),
+        ("fidelity", "kernel_dot", cubes, "float32", 0),
+    ):
+        assert peers.unfit(*case)
