@@ -82,9 +82,8 @@ def chosen(spec: Spec, asked: Asked) -> list[Bench]:
     """The rows of the SPEC that this run measures."""
     if asked.every:
         return list(spec.bench)
-    shown = SHOWN.get(spec.name, tuple(bench.shape_class for bench in spec.bench))[: 1 if asked.quick else None]
-    # Of several rows of one class the last.
-    return list({bench.shape_class: bench for bench in spec.bench if bench.shape_class in shown}.values())
+    of_class = {bench.shape_class: bench for bench in spec.bench}  # of several rows of one class the last
+    return [of_class[name] for name in SHOWN.get(spec.name, tuple(of_class))[: 1 if asked.quick else None]]
 
 
 # -- operators ---------------------------------------------------------------------------------------------------------------

@@ -172,7 +172,7 @@ def of_operator(body: str, operator_: str) -> Callable[..., Tensor]:
         metric = fidelity()
         options = {"kid_subsets": 1, "rng_seed": 0, "verbose": False}  # one subset of all samples: the whole MMD
         return lambda x, y, kernel: torch.tensor(
-            metric(x, y, kid_subset_size=len(x), **options)["kernel_inception_distance_mean"], device=x.device
+            metric(x, y, kid_subset_size=len(x), **options)["kernel_inception_distance_mean"], dtype=x.dtype, device=x.device
         )
     LazyTensor = _keops()
 
