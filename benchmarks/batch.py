@@ -93,7 +93,5 @@ def bench(asked: Asked, say: Callable[[str], None] = print) -> Table:
         result = files.measured("batch", path, list(RECIPES), list(asked.rows or RECIPES), one, head)
     if path:
         page.offered(result, path, say)
-    if asked.compare:
-        for line in compare.slower(files.load("batch", asked.compare), result):
-            say(line)
+    compare.tell(asked.old, result, say)
     return HEADINGS, lines(result)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from gancore import environment
-from gancore.benchmarks import conv_cases, conv_memory, files, peak, peers, timing
+from gancore.benchmarks import compare, conv_cases, conv_memory, files, peak, peers, timing
 from gancore.benchmarks.cases import Refused
 from gancore.benchmarks.conv_cases import LABELS, Case
 from gancore.benchmarks.suite import Asked, Table
@@ -203,12 +203,15 @@ def path_of(device: str) -> Path:
 def bench(asked: Asked, say: Callable[[str], None] = print) -> Table:
     """Measure, write the result, and return the table. Raises GancoreError in the end if a point was refused."""
     chosen = rows_of(asked.rows)
-    device = environment.pick_device("auto")
+    device = environment.pick_device(asked.device)
     path = asked.out or (None if asked.quick else path_of(device.type))
     if asked.table:
-        return HEADINGS, lines(files.load("conv", asked.out or path_of(device.type)))
+        result = files.load("conv", asked.out or path_of(device.type))
+        compare.tell(asked.old, result, say)
+        return HEADINGS, lines(result)
     head = lambda: {**files.about(device), "quick": asked.quick}
     result = files.measured("conv", path, list(ROWS), chosen, lambda name: measure(name, device.type, asked.quick, say), head)
+    compare.tell(asked.old, result, say)
     if any("ours" in p.get("left_out", {}) for row in result["rows"] for p in row["points"]):
         raise GancoreError("gancore did not complete a point: see left_out in the result")
     files.refuse([p["refused"] for row in result["rows"] for p in row["points"] if "refused" in p])

@@ -110,14 +110,14 @@ def bench(asked: Asked, say: Callable[[str], None] = print) -> Table:
     """Measure, or read the file if only its table is asked for; one line."""
     if asked.rows:
         raise UsageError("loop has one row: leave --row out")
-    device = environment.pick_device("auto")
+    device = environment.pick_device(asked.device)
     path = asked.out or RESULTS / f"loop-{device.type}.json"
     if asked.table:
         if not path.is_file():
             raise DataError(f"there is no {path}: measure it with gancore bench loop")
         row = json.loads(path.read_text())
     else:
-        options = Options(data="digits", size=16, width=32, steps=1_000_000)
+        options = Options(data="digits", size=16, width=32, steps=1_000_000, device=asked.device)
         about = {"device": environment.describe(device), "versions": environment.versions(), "commit": environment.commit()}
         row = {**measure(10 if asked.quick else PAIRS, STEPS, options), **about}
         if asked.out or not asked.quick:

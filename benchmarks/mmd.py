@@ -17,6 +17,7 @@ import torch
 
 from gancore import environment
 from gancore.benchmarks import cases, files, peak, peers, timing
+from gancore.benchmarks import compare as comparison
 from gancore.benchmarks.cases import Case, Refused
 from gancore.benchmarks.suite import Asked, Table
 from gancore.core import GancoreError, UsageError
@@ -217,7 +218,7 @@ def bench(asked: Asked, say: Callable[[str], None] = print) -> Table:
     """Measure, write the result and the plot, and return the table. Raises GancoreError in the end if a row was refused."""
     if unknown := [name for name in asked.rows if name not in ROWS]:
         raise UsageError(f"mmd has no row {unknown[0]!r}; there are {', '.join(ROWS)}")
-    device = environment.pick_device("auto")
+    device = environment.pick_device(asked.device)
     own = path_of(device.type)
     path = asked.out or (None if asked.quick else own)
     if asked.table:
@@ -228,6 +229,7 @@ def bench(asked: Asked, say: Callable[[str], None] = print) -> Table:
         result = files.measured("mmd", path, list(ROWS), list(asked.rows or ROWS), one, head)
     if path == own:
         draw(result, files.ROOT / PLOT.format(device=device.type) if own.is_relative_to(files.ROOT) else own.with_suffix(".png"))
+    comparison.tell(asked.old, result, say)
     if not asked.table:
         files.refuse([row["refused"] for row in result["rows"] if "refused" in row])
     return HEADINGS, lines(result)

@@ -1,7 +1,8 @@
 """Every operator and the steps of recipes against eager and compiled PyTorch, with what this machine could do at best.
 
     gancore bench operators                    measure, print, write benchmarks/results/operators-<device>.json and its page
-    gancore bench operators --quick            one class of shapes an operator, no compiling; writes nothing
+    gancore bench operators --all              every class of shapes; hours on a CPU
+    gancore bench operators --quick            one class of shapes an operator, one of its works compiled; writes nothing
     gancore bench operators --row bias_act     these operators or recipes only; the file's others are kept
     gancore bench operators --compare OLD.json what got slower than there by more than the spread
 
@@ -22,8 +23,7 @@ from torch import Generator, Tensor
 
 import gancore
 from gancore import environment, machine
-from gancore.benchmarks import batch as batch_of
-from gancore.benchmarks import compare, files, page, peak, peers, suite, timing
+from gancore.benchmarks import compare, files, least, page, peak, peers, steps, suite, timing
 from gancore.benchmarks.cases import Refused
 from gancore.benchmarks.suite import Asked, Table
 from gancore.core import UsageError
@@ -32,12 +32,23 @@ from gancore.profiling.counts import Counts
 
 LABELS = {
     "ours": "gancore", "eager": "eager", "last": "channels_last", "compiled": "torch.compile", "tuned": "max-autotune",
-    "triton": "triton", "native": "native",
+    "triton": "triton", "native": "native", "keops": "KeOps", "fidelity": "torch-fidelity", "ours-compiled": "gancore, compiled",
 }  # fmt: skip
 WORKS = ("forward", "backward", "double backward")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 BOUNDS = {"float32": 1e-4, "bfloat16": 4e-2}
-STEPS = ("dcgan", "wgan-gp", "mmd-gan")
+# The classes of shapes that are measured unless all are asked for, a quick run's first; of another operator all are.
+SHOWN = {
+    "batch_norm_act": ("relu/last/medium", "relu/last/large"),
+    "bias_act": ("leaky_relu/medium", "leaky_relu/large"),
+    "conv2d_bias_act": ("few/large", "images/medium"),
+    "conv_transpose2d_bn_act": ("norm/images/medium", "norm/heavy/medium"),
+    "gradient_norm_penalty": ("medium", "large"),
+    "interpolate": ("medium", "large"),
+    "kernel_dot": ("squared/many/medium", "squared/many/large"),
+    "minibatch_discrimination": ("medium", "large"),
+    "mmd2": ("squared/many/medium", "squared/many/large", "dot/many/large"),
+}
 _SECONDS, _QUICK_SECONDS = 0.3, 0.03
 _ROUNDS, _QUICK_ROUNDS = (7, 60), (3, 8)
 _MORE_LAUNCHES = 0.01  # seconds of a turn on a GPU, where one call is shorter than its launch
@@ -45,44 +56,75 @@ _MORE_LAUNCHES = 0.01  # seconds of a turn on a GPU, where one call is shorter t
 
 def names() -> list[str]:
     """All rows: the operators that state shapes, then the recipes."""
-    return [*(name for name, spec in specs().items() if spec.bench), *STEPS]
+    return [*(name for name, spec in specs().items() if spec.bench), *steps.STEPS]
 
 
-def measure(name: str, device: torch.device, quick: bool, bounds: dict[str, float], say: Callable[[str], None]) -> dict[str, Any]:
-    """The result of a row: a point for every class of shapes, type and work."""
-    points = []
-    for point in _steps(name, device, quick) if name in STEPS else _operator(specs()[name], device, quick, bounds):
+def measure(name: str, device: torch.device, asked: Asked, bounds: dict[str, float], say: Callable[[str], None]) -> dict[str, Any]:
+    """The result of a row: a point for every chosen class of shapes, type and work; `classes_left_out` names the others."""
+    points, others = [], list[str]()
+    if name in steps.STEPS:
+        found = steps.measure(name, device, asked.quick)
+    else:
+        spec = specs()[name]
+        rows = chosen(spec, asked)
+        others = list(dict.fromkeys(bench.shape_class for bench in spec.bench if bench not in rows))
+        found = _operator(spec, rows, device, asked, bounds)
+    for point in found:
         points.append(point)
         told = ", ".join(f"{LABELS[b]} {r['ms']:.4g} ms" for b, r in point.get("bodies", {}).items())
         say(f"{name}: {point['case']}: {told or 'refused: ' + point['refused']}")
-    return {"row": name, "commit": environment.commit(), "machine": bounds, "points": points}
+    if others:
+        say(f"{name}: left out, for --all: {', '.join(others)}")
+    return {"row": name, "commit": environment.commit(), "machine": bounds, "points": points, "classes_left_out": others}
+
+
+def chosen(spec: Spec, asked: Asked) -> list[Bench]:
+    """The rows of the SPEC that this run measures."""
+    if asked.every:
+        return list(spec.bench)
+    of_class = {bench.shape_class: bench for bench in spec.bench}  # of several rows of one class the last
+    return [of_class[name] for name in SHOWN.get(spec.name, tuple(of_class))[: 1 if asked.quick else None]]
 
 
 # -- operators ---------------------------------------------------------------------------------------------------------------
 
 
-def _operator(spec: Spec, device: torch.device, quick: bool, bounds: dict[str, float]) -> Iterator[dict[str, Any]]:
-    rows = spec.bench[len(spec.bench) // 2 :][:1] if quick else spec.bench
-    dtypes = ("float32",) if quick else DTYPES
+def _operator(
+    spec: Spec, rows: Sequence[Bench], device: torch.device, asked: Asked, bounds: dict[str, float]
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    dtypes = ("float32",) if asked.quick else DTYPES
     for bench, dtype in product(rows, dtypes):
         tensors = {n: t.to(device, DTYPES[dtype]) for n, t in bench.draw(Generator().manual_seed(0)).items()}
         for order, work in enumerate(WORKS[: 1 + min(2, spec.grad_order)]):
             shape = " x ".join(map(str, next(iter(tensors.values())).shape))
-            point = {"case": f"{bench.shape_class}, {dtype}, {work}", "shape": shape, "work": work, "dtype": dtype}
+            case = f"{bench.shape_class}, {shape}, {dtype}, {work}"
+            point = {"case": case, "class": bench.shape_class, "shape": shape, "work": work, "dtype": dtype}
             left_out: dict[str, str] = {}
-            there = list(_bodies(spec, tensors, device, quick, left_out))
+            there = list(_bodies(spec, tensors, device, _uncompiled(device, asked, dtype, work), left_out))
+            there += _packages(spec.name, bench, device, asked, (dtype, order), left_out)
             try:
-                bodies = _timed(spec, bench, tensors, order, there, left_out, quick)
+                bodies = _timed(spec, bench, tensors, order, there, left_out, asked.quick)
             except Refused as error:
                 yield {**point, "refused": str(error), "left_out": left_out}
                 continue
-            least = spec.bytes_moved(**tensors, **bench.options) * (1, 3, 6)[order]
+            moved = least.moved(spec, tensors, bench.options, order)
             operations = _counts(spec, bench, tensors, order, bodies)
-            shares = _shares(bodies, least, operations, bounds)
-            yield {**point, "least_bytes": least, "operations": operations, "bodies": shares, "left_out": left_out}
+            shares = _shares(bodies, moved, operations, bounds)
+            yield {**point, "least_bytes": moved, "operations": operations, "bodies": shares, "left_out": left_out}
 
 
-def _bodies(spec: Spec, tensors: dict[str, Tensor], device: torch.device, quick: bool, left_out: dict[str, str]) -> Iterator[str]:
+def _uncompiled(device: torch.device, asked: Asked, dtype: str, work: str) -> str | None:
+    """Why nothing is compiled at a point; None if it is. Compiling is most of a run."""
+    if asked.quick and work != "backward":
+        return "left out of a quick run"
+    if device.type == "cpu" and dtype != "float32" and not asked.every:
+        return "on a CPU only float32 is compiled, unless --all is given"
+    return None
+
+
+def _bodies(
+    spec: Spec, tensors: dict[str, Tensor], device: torch.device, uncompiled: str | None, left_out: dict[str, str]
+) -> Iterator[str]:  # fmt: skip
     from gancore.kernels import _dispatch
 
     first = next(iter(tensors.values()))
@@ -91,7 +133,7 @@ def _bodies(spec: Spec, tensors: dict[str, Tensor], device: torch.device, quick:
     if first.dim() in (4, 5):
         yield "last"
     for name in ("compiled", "tuned"):
-        reason = peers.missing("x-compiled", device) or ("left out of a quick run" if quick else None)
+        reason = peers.missing("x-compiled", device) or uncompiled
         if name == "tuned" and device.type != "cuda":
             reason = "max-autotune chooses among a GPU's kernels"
         if reason:
@@ -103,6 +145,19 @@ def _bodies(spec: Spec, tensors: dict[str, Tensor], device: torch.device, quick:
             yield impl
         else:
             left_out[impl] = reason
+
+
+def _packages(
+    name: str, bench: Bench, device: torch.device, asked: Asked, point: tuple[str, int], left_out: dict[str, str]
+) -> Iterator[str]:  # fmt: skip
+    """Other packages that compute what the operator does."""
+    for body in ("keops", "fidelity") if name in ("mmd2", "kernel_dot") else ():
+        reason = peers.missing(body, device) or peers.unfit(body, name, bench.options["kernel"], *point)
+        # KeOps compiles a formula of its own for each shape of point and derivative.
+        if reason or (asked.quick and body == "keops"):
+            left_out[body] = reason or "left out of a quick run"
+        else:
+            yield body
 
 
 def _timed(
@@ -124,6 +179,8 @@ def _timed(
         if name in ("compiled", "tuned"):
             mode = "max-autotune" if name == "tuned" else None
             return call(torch.compile(spec.reference, dynamic=False, mode=mode), given, options, order)
+        if name in ("keops", "fidelity"):
+            return call(peers.of_operator(name, spec.name), given, options, order)
         return call(spec.reference, given, options, order)
 
     def check(name: str, found: list[Tensor]) -> dict[str, float]:
@@ -228,43 +285,6 @@ def _shares(
     return bodies
 
 
-# -- training steps ----------------------------------------------------------------------------------------------------------
-
-
-def _steps(name: str, device: torch.device, quick: bool) -> Iterator[dict[str, Any]]:
-    size, width, batch = (16, 16, 32) if quick or device.type == "cpu" else (64, 64, 128)
-    left_out = {"compiled": "left out of a quick run"} if quick else {}
-    case = f"step, batch {batch}, {size} x {size}, width {width}"
-    point = {"case": case, "shape": f"{batch}", "work": "step", "dtype": "float32"}
-
-    def body(mode: str) -> Callable[[], Tensor]:
-        how = {"ours": "off", "compiled": "default"}[mode]
-        trainer = batch_of.trainer_of(name, batch, device, size, width, compile=how)
-
-        def run() -> Tensor:
-            with trainer.random():
-                trainer.step()
-            return next(trainer.nets["G"].parameters()).detach()
-
-        return run
-
-    def check(mode: str, found: Tensor) -> dict[str, float]:
-        if not bool(found.isfinite().all()):
-            raise Refused(f"{LABELS[mode]}, {name}: a weight is not finite after a step")
-        return {}
-
-    torch.compiler.reset()
-    try:
-        there = [mode for mode in ("ours", "compiled") if mode not in left_out]
-        seconds, rounds = (_QUICK_SECONDS, _QUICK_ROUNDS) if quick else (3.0, _ROUNDS)
-        bodies = timing.compare(there, body, check, seconds, left_out, rounds)
-        for row in bodies.values():
-            row["samples_per_second"] = round(batch / (row["ms"] / 1e3), 1)
-        yield {**point, "bodies": bodies, "left_out": left_out}
-    except Refused as error:
-        yield {**point, "refused": str(error), "left_out": left_out}
-
-
 # -- the table ---------------------------------------------------------------------------------------------------------------
 
 HEADINGS = (
@@ -305,13 +325,11 @@ def bench(asked: Asked, say: Callable[[str], None] = print) -> Table:
     else:
         bounds = machine.measure(device)
         head = lambda: {**files.about(device, ("pykeops", "torch-fidelity")), "machine": bounds, "quick": asked.quick}
-        one = lambda name: measure(name, device, asked.quick, bounds, say)
+        one = lambda name: measure(name, device, asked, bounds, say)
         result = files.measured("operators", path, names(), list(asked.rows or names()), one, head)
     if path:
         page.offered(result, path, say)
-    if asked.compare:
-        for line in compare.slower(files.load("operators", asked.compare), result):
-            say(line)
+    compare.tell(asked.old, result, say)
     if not asked.table:
         files.refuse([p["refused"] for row in result["rows"] for p in row["points"] if "refused" in p])
     return HEADINGS, lines(result)
@@ -322,15 +340,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for flag in ("--quick", "--table"):
         parser.add_argument(flag, action="store_true")
+    parser.add_argument("--all", dest="every", action="store_true")
     parser.add_argument("--row", dest="rows", action="append", default=[])
     for flag in ("--out", "--compare"):
         parser.add_argument(flag, type=Path)
     parser.add_argument("--device", default="auto")
     given = vars(parser.parse_args())
-    suite.require(("operators",), given["table"])
-    if not given["table"]:
+    asked = Asked(**{**given, "rows": tuple(given["rows"])})
+    suite.require(("operators",), asked)
+    if not asked.table:
         print(f"gancore {gancore.__version__} at {Path(gancore.__file__).resolve().parent}", flush=True)
-    headings, found = bench(Asked(**{**given, "rows": tuple(given["rows"])}))
+    headings, found = suite.run("operators", asked)
     print(*("  ".join(line) for line in (headings, *found)), sep="\n")
 
 

@@ -149,6 +149,49 @@ def keops(kernel: Kernel) -> Loss:
     return lambda x, y: block(x, x) + block(y, y) - 2 * block(x, y)
 
 
+# -- of operators ------------------------------------------------------------------------------------------------------------
+
+
+def unfit(body: str, operator_: str, kernel: Any, dtype: str, order: int) -> str | None:
+    """Why KeOps or torch-fidelity has nothing to compare with at a point of mmd2 or kernel_dot; None if it has."""
+    from gancore.kernels import polynomial
+    from gancore.kernels.kernel_sums.kernel import GAUSSIAN
+
+    if dtype != "float32":
+        return f"has no {dtype}"
+    if body == "fidelity":
+        if operator_ != "mmd2" or kernel != polynomial():
+            return "computes MMD under KID's polynomial kernel, degree 3"
+        return "computes no gradient" if order else None
+    return None if all(term.kind == GAUSSIAN for term in kernel.terms) else "its formula is written here for Gaussian kernels alone"
+
+
+def of_operator(body: str, operator_: str) -> Callable[..., Tensor]:
+    """mmd2 (unbiased, as many samples of x as of y for torch-fidelity) or kernel_dot by another package."""
+    if body == "fidelity":
+        metric = fidelity()
+        options = {"kid_subsets": 1, "rng_seed": 0, "verbose": False}  # one subset of all samples: the whole MMD
+        return lambda x, y, kernel: torch.tensor(
+            metric(x, y, kid_subset_size=len(x), **options)["kernel_inception_distance_mean"], dtype=x.dtype, device=x.device
+        )
+    LazyTensor = _keops()
+
+    def matrix(x: Tensor, y: Tensor, kernel: Any) -> Any:
+        distance = ((LazyTensor(x[:, None, :]) - LazyTensor(y[None, :, :])) ** 2).sum(-1)
+        return functools.reduce(operator.add, [t.weight * (distance * (-0.5 / t.a**2)).exp() for t in kernel.terms])
+
+    def mean(x: Tensor, y: Tensor, kernel: Any, own: bool) -> Tensor:
+        total = matrix(x, y, kernel).sum(1).sum()
+        if not own:
+            return total / (len(x) * len(y))
+        # Without the pairs of a sample with itself, whose kernel is the sum of the weights.
+        return (total / len(x) - sum(t.weight for t in kernel.terms)) / (len(x) - 1)
+
+    if operator_ == "kernel_dot":
+        return lambda x, y, v, kernel: matrix(x, y, kernel) @ v
+    return lambda x, y, kernel: mean(x, x, kernel, True) + mean(y, y, kernel, True) - 2 * mean(x, y, kernel, False)
+
+
 def broadcast(x: Tensor) -> Tensor:
     """Minibatch discrimination through the tensor of all differences (N, N, B, C)."""
     return (x[:, None] - x[None]).abs().sum(3).neg().exp().sum(1) - 1

@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+OPERATORS_PLOT, BATCH_PLOT = "docs/operators-cpu.png", "docs/batch-cpu.png"
 
 
 def operators() -> str:
@@ -190,7 +191,78 @@ def _mb(body: dict[str, Any]) -> str:
     return "" if mb is None else f" and {mb:{'.3g' if mb < 100 else ',.0f'}} MB beyond its inputs"
 
 
-TABLES = {"operators": operators, "digits": digits, "mmd": mmd, "conv": conv, "critic": critic}
+_WORKS = ("forward", "backward", "double backward")
+_PEERS = ("eager", "last", "compiled", "tuned", "keops", "fidelity")
+
+
+def bench_operators() -> str:
+    """Of `gancore bench operators` the section of the README; nothing where it is not committed."""
+    path = ROOT / "benchmarks/results/operators-cpu.json"
+    return bench_operators_text(json.loads(path.read_text())) if path.exists() else ""
+
+
+def bench_operators_text(result: dict[str, Any]) -> str:
+    """The same of a result file's content."""
+    lines = [
+        "`gancore bench operators`, a few of each operator's classes of shapes; `--all` takes every one. In bold, how many times",
+        "gancore's time the fastest peer takes (eager, channels_last, compiled, KeOps, torch-fidelity, where there is one); then",
+        "the share of the machine's copy bandwidth, the fewest possible bytes counted. Backward includes forward, double backward",
+        "includes both.",
+        "",
+        "| operator | forward | backward | double backward |", "|---|---|---|---|",
+    ]  # fmt: skip
+    groups: dict[str, dict[str, str]] = {}
+    for name, point in ((row["row"], p) for row in result["rows"] for p in row["points"] if p["work"] in _WORKS):
+        title = f"{name}, {point['class']}, {point['shape']}, {point['dtype']}"
+        groups.setdefault(title, {})[point["work"]] = _operator_cell(point)
+    lines += [f"| {title} | {' | '.join(cells.get(work, '') for work in _WORKS)} |" for title, cells in groups.items()]
+    steps = [(row["row"], p) for row in result["rows"] for p in row["points"] if p["work"] == "step"]
+    if steps:
+        columns = {"gancore": "ours", "gancore, compiled": "ours-compiled", "plain PyTorch": "eager", "compiled": "compiled"}
+        lines += ["", f"| training step | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
+        lines += [_line({**point, "case": f"{name}, {point['case'].removeprefix('step, ')}"}, columns) for name, point in steps]
+    machine = result["machine"]
+    copy = f"copies {machine['copy'] / 1e9:.3g} GB/s, multiplies {machine['rate'] / 1e9:.3g} Gflop/s"
+    lines += ["", f"![Time of each operator's peers relative to gancore's]({OPERATORS_PLOT})", ""]
+    return "\n".join([*lines, f"{result['device']}, which {copy}; torch {result['versions']['torch']}, commit {_commits(result)}."])
+
+
+def _operator_cell(point: dict[str, Any]) -> str:
+    if "refused" in point:
+        return f"refused: {point['refused']}"
+    bodies = point["bodies"]
+    best = min((bodies[name]["ratio"] for name in _PEERS if name in bodies), default=None)
+    ours = bodies["ours"]
+    return f"{_ms(ours['ms'])}{'' if best is None else f', **{best:.3g}x**'}, {ours['of_copy']:.2%}"
+
+
+def batch() -> str:
+    """Of `gancore bench batch` the section of the README; nothing where it is not committed."""
+    path = ROOT / "benchmarks/results/batch-cpu.json"
+    return batch_text(json.loads(path.read_text())) if path.exists() else ""
+
+
+def batch_text(result: dict[str, Any]) -> str:
+    """The same of a result file's content."""
+    sizes = sorted({int(point["shape"]) for row in result["rows"] for point in row["points"]})
+    lines = ["`gancore bench batch`: samples a second of whole training steps, and the memory held, over the batch size.", "",
+             f"| recipe | {' | '.join(map(str, sizes))} |", "|---" * (1 + len(sizes)) + "|"]  # fmt: skip
+    for row in result["rows"]:
+        bodies = {int(point["shape"]): point["bodies"]["ours"] for point in row["points"]}
+        cells = [f"{bodies[n]['samples_per_second']:,.0f}, {bodies[n]['mb']:.3g} MB" if n in bodies else "" for n in sizes]
+        lines.append(f"| {row['row']}, {row['case']} | {' | '.join(cells)} |")
+    lines += ["", f"![Throughput and memory of training steps over the batch size]({BATCH_PLOT})", ""]
+    return "\n".join([*lines, f"{result['device']}, torch {result['versions']['torch']}, commit {_commits(result)}."])
+
+
+def _commits(result: dict[str, Any]) -> str:
+    return ", ".join(sorted({row["commit"] for row in result["rows"]}))
+
+
+TABLES = {
+    "operators": operators, "bench-operators": bench_operators, "batch": batch, "digits": digits, "mmd": mmd, "conv": conv,
+    "critic": critic,
+}  # fmt: skip
 
 
 def filled(text: str) -> str:
@@ -198,7 +270,8 @@ def filled(text: str) -> str:
     for name, table in TABLES.items():
         head, mark, rest = text.partition(f"<!-- {name} -->\n")
         _, end, tail = rest.partition(f"<!-- /{name} -->")
-        text = f"{head}{mark}{table()}\n{end}{tail}"
+        made = table()
+        text = head + mark + (f"{made}\n" if made else "") + end + tail
     return text
 
 
@@ -206,11 +279,14 @@ def main() -> None:
     path = ROOT / "README.md"
     path.write_text(filled(path.read_text()))
     # Drawing loads matplotlib, which the tables do not need.
-    from gancore.benchmarks import files, mmd
+    from gancore.benchmarks import files, mmd, plots
 
     for device in ("cpu", "cuda"):
         if (result := files.path_of("mmd", device)).is_file():
             mmd.draw(mmd.load(result), ROOT / mmd.PLOT.format(device=device))
+    for name, (plot, draw) in {"operators": (OPERATORS_PLOT, plots.operators), "batch": (BATCH_PLOT, plots.batch)}.items():
+        if (result := files.path_of(name, "cpu")).is_file():
+            draw(files.load(name, result), ROOT / plot)
 
 
 if __name__ == "__main__":

@@ -304,8 +304,9 @@ def main() -> None:
             specs()
             print(f"{_tiles.TABLE} now has {', '.join(adopt(source)) or 'nothing new'}")
             return
-        suite.require(("tune",), given["table"])
-        headings, found = bench(Asked(**{**given, "rows": tuple(given["rows"])}))
+        asked = Asked(**{**given, "rows": tuple(given["rows"])})
+        suite.require(("tune",), asked)
+        headings, found = bench(asked)
     except (UsageError, DataError) as error:
         parser.exit(2, f"tune: {error}\n")
     print(*("  ".join(line) for line in (headings, *found)), sep="\n")

@@ -14,10 +14,12 @@ from gancore.cli import screen
 @click.option("--row", "rows", multiple=True, help="Only this row of the benchmark; may be repeated. The file's others are kept.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The result file, instead of the benchmark's own.")
 @click.option("--compare", type=click.Path(path_type=Path, dir_okay=False), help="An older result: say what got slower.")
-@click.option("--device", default="auto", show_default=True, help="Where to measure (operators).")
+@click.option("--all", "every", is_flag=True, help="Every class of shapes of each operator, not a few of them: hours on a CPU.")
+@click.option("--device", default="auto", show_default=True, help="Where to measure.")
 def bench(
-    names: tuple[str, ...], quick: bool, table: bool, rows: tuple[str, ...], out: Path | None, compare: Path | None, device: str
-) -> None:
+    names: tuple[str, ...], quick: bool, table: bool, rows: tuple[str, ...], out: Path | None, compare: Path | None, every: bool,
+    device: str,
+) -> None:  # fmt: skip
     """Run the benchmarks NAME ...; without a name, list them."""
     import gancore
     from gancore.benchmarks import suite
@@ -27,8 +29,8 @@ def bench(
     if not names:
         screen.table(("benchmark", "what it measures"), list(suite.BENCHMARKS.items()))
         return
-    suite.require(names, table)
-    asked = suite.Asked(quick=quick, table=table, rows=rows, out=out, compare=compare, device=device)
+    asked = suite.Asked(quick=quick, table=table, rows=rows, out=out, compare=compare, every=every, device=device)
+    suite.require(names, asked)
     for name in names:
         headings, lines = suite.run(name, asked, click.echo)
         screen.table(headings, lines, name)

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import gancore
-from gancore.benchmarks import cases, exact, mmd, peak, peers, plots, suite, tables, timing
+from gancore.benchmarks import cases, compare, exact, mmd, peak, peers, plots, suite, tables, timing
 from gancore.benchmarks.cases import Case, Refused
 from gancore.cli.app import app
 from gancore.core import DataError, GancoreError
@@ -44,6 +44,12 @@ def test_without_a_name_it_lists_and_says_which_gancore_it_is():
         (("dispatch", "--row", "none"), "there are batch_norm_act"),
         (("dispatch", "--out", "x.json"), "nowhere else"),
         (("mmd", "--fast"), "No such option"),
+        (("loop", "--compare", "x.json"), "loop has no use for --compare"),
+        (("mmd", "dispatch", "--device", "cpu"), "dispatch has no use for --device"),
+        (("mmd", "conv", "--out", "x.json"), "--out names the result of one benchmark"),
+        (("conv", "--device", "cuda:1"), "CUDA_VISIBLE_DEVICES"),
+        (("critic", "--device", "gpu"), "device must be auto"),
+        (("loop", "--device", "gpu"), "device must be auto"),
     ],
 )
 def test_what_cannot_work_is_a_usage_error(words, hint):
@@ -101,8 +107,10 @@ def test_a_run_writes_what_its_table_says(small, tmp_path):
     assert 'pip install "gancore[bench]"' in shown.stdout  # who is left out is named
     again = invoke("mmd", "--table", "--out", out)
     assert again.stdout.splitlines()[2:] == shown.stdout[shown.stdout.index("\nmmd\n") + 1 :].splitlines()
-    one = invoke("mmd", "--quick", "--row", "minibatch", "--out", out)
+    # A run may write over the file that it is held against.
+    one = invoke("mmd", "--quick", "--row", "minibatch", "--out", out, "--compare", out, "--device", "cpu")
     assert one.exit_code == 0
+    assert "of 4 points in both results" in one.stdout or "slower: minibatch" in one.stdout
     assert json.loads(out.read_text())["rows"][0] == powers
 
 
@@ -110,6 +118,25 @@ def test_a_quick_run_writes_nothing_by_itself(small, tmp_path, monkeypatch):
     monkeypatch.setattr(mmd, "path_of", lambda device: tmp_path / "mmd.json")
     assert invoke("mmd", "--quick", "--row", "minibatch").exit_code == 0
     assert not list(tmp_path.iterdir())
+
+
+def test_every_benchmark_is_held_against_an_old_result(tmp_path):
+    """Of each the committed file against itself with gancore's times halved: every timed point got slower."""
+    for name in suite._SERVES["compare"]:
+        path = COMMITTED.with_name(f"{name}-cpu.json")
+        if path.exists():
+            old = json.loads(path.read_text())
+            bodies = [body for _, body in compare._ours(old)]
+            assert bodies
+            for body in bodies:
+                body["ms"], body["quartiles"] = body["ms"] / 2, [t / 2 for t in body["quartiles"]]
+            (tmp_path / "old.json").write_text(json.dumps(old))
+            new = tmp_path / "new.json"
+            new.write_text(path.read_text())
+            shown = invoke(name, "--table", "--out", new, "--compare", tmp_path / "old.json")
+            assert shown.exit_code == 0, shown.output
+            assert shown.stdout.count("\nslower: ") > 0.8 * len(bodies), name
+    assert invoke("conv", "--table", "--compare", tmp_path / "none.json").exit_code == 3
 
 
 # -- what a row is held to -----------------------------------------------------------------------------------------------------
@@ -264,7 +291,7 @@ def test_the_plot_bears_its_figures_and_says_who_is_left_out(tmp_path, small):
     assert plots._label("cdist-eager", row["points"]) == "concatenated cdist, eager (left out from N 16: over 16 GB)"
     assert mmd.draw({"rows": [row]}, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as picture:
-        assert picture.info["Description"] == plots.fingerprint(row)
+        assert picture.info["Description"] == plots.fingerprint(row["points"])
         assert picture.width > 900
     assert not mmd.draw({"rows": []}, tmp_path / "b.png")
 
@@ -275,7 +302,7 @@ def test_the_committed_plot_is_that_of_the_committed_result():
     if row is None:
         pytest.skip("this row is not measured yet")
     with Image.open(COMMITTED.parents[2] / mmd.PLOT.format(device="cpu")) as picture:
-        assert picture.info["Description"] == plots.fingerprint(row), "run gancore bench mmd --table"
+        assert picture.info["Description"] == plots.fingerprint(row["points"]), "run gancore bench mmd --table"
 
 
 @pytest.mark.skipif(peers.missing("fidelity", CPU) is not None, reason="torch-fidelity is not installed")

@@ -12,7 +12,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from gancore.benchmarks import batch, compare, operators, page, timing
+from gancore import kernels
+from gancore.benchmarks import batch, compare, operators, page, peers, timing
+from gancore.benchmarks.suite import Asked
 from gancore.cli.app import app
 from gancore.kernels._spec import specs
 
@@ -41,10 +43,23 @@ def test_a_result_holds_what_was_measured_and_on_what(result):
         for p in row["points"]:
             ours = p["bodies"]["ours"]
             assert ours["quartiles"][0] <= ours["ms"] <= ours["quartiles"][1]
-            assert p["left_out"].get("compiled") == "left out of a quick run"
+            if p["work"] == "backward":
+                assert "compiled" in p["bodies"] or "compiler" in p["left_out"]["compiled"]
+            else:
+                assert p["left_out"].get("compiled") == "left out of a quick run"
+        assert ("large" in row["classes_left_out"]) == (row["row"] == "interpolate")
     eager = next(p for row in found["rows"] for p in row["points"] if "eager" in p["bodies"])
     assert {"mb", "of_copy", "of_rate", "bytes", "error"} <= eager["bodies"]["eager"].keys()
     assert all(len(line) == len(operators.HEADINGS) for line in operators.lines(found))
+
+
+def test_what_is_shown_of_an_operator_exists():
+    """A class that an operator no longer has would be left out in silence."""
+    for name, classes in operators.SHOWN.items():
+        spec = specs()[name]
+        assert [b.shape_class for b in operators.chosen(spec, Asked())] == list(classes)
+        assert [b.shape_class for b in operators.chosen(spec, Asked(quick=True))] == [classes[0]]
+        assert operators.chosen(spec, Asked(every=True)) == list(spec.bench)
 
 
 def test_bytes_and_operations_are_those_of_the_work():
@@ -71,7 +86,8 @@ def test_the_page_stands_alone(result):
 def test_a_wrong_body_is_refused(monkeypatch):
     spec = specs()["interpolate"]
     monkeypatch.setattr(operators, "call", wrong(operators.call, spec))
-    points = list(operators._operator(spec, torch.device("cpu"), True, {"copy": 1e9, "rate": 1e9}))
+    asked = Asked(quick=True)
+    points = list(operators._operator(spec, operators.chosen(spec, asked), torch.device("cpu"), asked, {"copy": 1e9, "rate": 1e9}))
     assert all("error" in p["refused"] for p in points)
 
 
@@ -169,3 +185,31 @@ def test_the_gpu_script_takes_stages_and_refuses_others(tmp_path):
     assert done.returncode == 1
     assert re.search(r"^tune +exit 2 .*tune needs a GPU", done.stdout, re.M)
     assert not (tmp_path / "out/tiles.json").exists()
+
+
+def test_other_packages_compute_what_the_operators_do(monkeypatch):
+    """KeOps' formulas on dense tensors in place of its lazy ones, torch-fidelity as it is."""
+    monkeypatch.setattr(peers, "_keops", lambda: lambda t: t)
+    generator = torch.Generator().manual_seed(3)
+    x, y, v = (torch.randn(9, n, generator=generator, dtype=torch.float64) for n in (4, 4, 2))
+    gaussians = kernels.gaussian([1.0, 2.0, 4.0], weights=[1.0, 0.5, 2.0])
+    for name, given in (("mmd2", (x, y)), ("kernel_dot", (x, y, v))):
+        wanted = getattr(kernels, name)(*given, gaussians)
+        torch.testing.assert_close(peers.of_operator("keops", name)(*given, gaussians), wanted)
+    if peers.missing("fidelity", torch.device("cpu")) is None:
+        wanted = kernels.mmd2(x, y, kernels.polynomial())
+        torch.testing.assert_close(peers.of_operator("fidelity", "mmd2")(x, y, kernels.polynomial()), wanted)
+
+
+def test_who_computes_something_else_is_left_out():
+    gaussians, cubes = kernels.gaussian([1.0]), kernels.polynomial()
+    assert peers.unfit("keops", "mmd2", gaussians, "float32", 2) is None
+    assert peers.unfit("fidelity", "mmd2", cubes, "float32", 0) is None
+    for case in (
+        ("keops", "mmd2", gaussians, "bfloat16", 0),
+        ("keops", "mmd2", kernels.laplacian([1.0]), "float32", 0),
+        ("fidelity", "mmd2", cubes, "float32", 1),
+        ("fidelity", "mmd2", gaussians, "float32", 0),
+        ("fidelity", "kernel_dot", cubes, "float32", 0),
+    ):
+        assert peers.unfit(*case)
