@@ -15,8 +15,9 @@ def accept(seed: int) -> list[Clause]:
         found = bound("fgan", law, seed, steps=1200, divergence=name)
         # By quadrature, so the bound has no sampling error that could bring it above the divergence.
         clauses.append(between(f"bound of {name}, N(0,1) against N(1,1)", found, exact - 0.05 * abs(exact), exact + 1e-4))
-    for name in ("gan", "js", "hellinger"):
-        _, found = ring("fgan", 0.6, seed, divergence=name, steps=2000)
+    # Where Hellinger's critic is sure the stronger game's slope e^-v has no bound, and G is thrown off its modes.
+    for name, strong in (("gan", True), ("js", True), ("hellinger", False)):
+        _, found = ring("fgan", 0.6, seed, divergence=name, strong=strong, steps=2000)
         clauses += [Clause(f"{c.name}, {name}", c.value, c.wanted, c.passed) for c in found]
     return clauses
 
