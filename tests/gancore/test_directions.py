@@ -48,8 +48,8 @@ GAPS: dict[str, Gap] = {
     "mcgan": by_outputs, "mmd-gan": by_outputs, "mmd-gan-gp": by_outputs, "cramer-gan": by_distances,
     "mad-gan": by_class_of_data,
 }  # fmt: skip
-# Their critics take more or other than data and fakes, one phase moves both players, G has other ends, or clipping to 0.01 leaves no
-# gap to speak of in a small network: their own tests hold the directions.
+# Their critics take more or other than data and fakes, one phase moves both players, G has other ends, or clipping to 0.01 leaves
+# no gap to speak of in a small network: their own tests hold the directions.
 OTHERS = {
     "aae", "cgan", "feature-matching", "lapgan", "mad-gan-sim", "mrgan", "projection-gan", "rwgan", "stacked-gan", "vaegan",
     "veegan", "wgan",
