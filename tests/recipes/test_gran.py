@@ -24,7 +24,7 @@ def accept(seed: int) -> list[Clause]:
     return [
         at_most("feature FID on bars16 after stroke 2, of stroke 1", fid[1] / fid[0], 1),
         at_most("feature FID on bars16 after stroke 3, of stroke 2", fid[2] / fid[1], 1),
-        at_most("feature FID on bars16, of untrained", fid[2] / untrained, 0.5),
+        at_most("feature FID on bars16, of untrained", fid[2] / untrained, 0.3),
     ]
 
 

@@ -1,4 +1,4 @@
-"""lapgan: on shapes16 details bring coarse data doubled to a quarter of its FID, and improve samples; pyramids are exact."""
+"""lapgan: on shapes16 samples have half the FID of their coarse images doubled, coarse data with details a quarter; exact pyramids."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def accept(seed: int) -> list[Clause]:
     fid = lambda images: evaluation.scores(lambda n: images, run.data)["fid"]
     return [
         at_most("feature FID on shapes16 of details on coarse data, of those without", fid(finished) / fid(doubled), 0.25),
-        at_most("feature FID of samples, of their coarse images doubled", run.evaluate()["fid"] / fid(smooth), 0.85),
+        at_most("feature FID of samples, of their coarse images doubled", run.evaluate()["fid"] / fid(smooth), 0.5),
         at_most("largest error of a pyramid split and merged", (merge(split(x[:256], 3)) - x[:256]).abs().max(), 1e-6),
     ]
 
