@@ -1,4 +1,4 @@
-"""lapgan: on shapes16 samples have half the FID of their coarse images doubled, coarse data with details a quarter; exact pyramids."""
+"""lapgan: on shapes16 samples have half the FID of their coarse images doubled, data with details a quarter; exact pyramids."""
 
 import pytest
 import torch
