@@ -11,7 +11,7 @@ from gancore.recipes import get
 from gancore.runs import open_run
 from tests.accept import Clause, at_most, quiet, seeded
 
-BARS = {"data": "bars16", "steps": 1300, "batch_size": 64, "width": 32}
+BARS = {"data": "bars16", "steps": 1600, "batch_size": 64, "width": 32, "lr": 5e-4, "schedule": "linear"}
 
 
 def accept(seed: int) -> list[Clause]:
