@@ -190,8 +190,7 @@ def _timed(
             raise Refused(f"{LABELS[name]}, {spec.name} {bench.shape_class}: error {error:.2g}, at most {bound:.2g}")
         return {"error": float(f"{error:.3g}")}
 
-    cuda = torch.cuda.is_available()
-    repeats = (lambda seconds: max(1, round(_MORE_LAUNCHES / seconds))) if cuda else None
+    repeats = (lambda seconds: max(1, round(_MORE_LAUNCHES / seconds))) if timing.on_gpu() else None
     seconds, rounds = (_QUICK_SECONDS, _QUICK_ROUNDS) if quick else (_SECONDS, _ROUNDS)
     found = timing.compare(there, body, check, seconds, left_out, rounds, repeats, fresh=True)
     for name in found if peak.known() else ():
@@ -299,7 +298,7 @@ def lines(result: dict[str, Any]) -> list[tuple[str, ...]]:
         for point in row["points"]:
             title = f"{row['row']}: {point['case']}"
             if "refused" in point:
-                found.append((title, "refused: " + point["refused"], *[""] * (len(HEADINGS) - 2)))
+                found.append((f"{title}: refused", *[""] * (len(HEADINGS) - 1)))
                 continue
             ours = point["bodies"]["ours"]
             peers_ = [point["bodies"].get(name) for name in ("eager", "last", "compiled", "tuned")]
@@ -309,8 +308,13 @@ def lines(result: dict[str, Any]) -> list[tuple[str, ...]]:
             # Of the fewest possible; a result of before they were counted has none.
             moved = f"{ours['bytes'] / point['least_bytes']:.3g}x" if "bytes" in ours else ""
             found.append((title, f"{ours['ms']:.4g} ms", spread, *cells, f"{ours.get('mb', '')}", moved, *shares))
+    return found
+
+
+def absent(result: dict[str, Any]) -> list[str]:
+    """Who is missing from some rows, and why."""
     reasons = {(LABELS[b], why) for row in result["rows"] for p in row["points"] for b, why in p.get("left_out", {}).items()}
-    return found + [(f"without {label}", why, *[""] * (len(HEADINGS) - 2)) for label, why in sorted(reasons)]
+    return [f"without {label} in some rows: {why}" for label, why in sorted(reasons)]
 
 
 def bench(asked: Asked, say: Callable[[str], None] = print) -> Table:
@@ -329,6 +333,8 @@ def bench(asked: Asked, say: Callable[[str], None] = print) -> Table:
         result = files.measured("operators", path, names(), list(asked.rows or names()), one, head)
     if path:
         page.offered(result, path, say)
+    for line in absent(result):
+        say(line)
     compare.tell(asked.old, result, say)
     if not asked.table:
         files.refuse([p["refused"] for row in result["rows"] for p in row["points"] if "refused" in p])

@@ -18,6 +18,7 @@ import torch
 
 from gancore.benchmarks import cases
 from gancore.benchmarks.cases import Case, Refused
+from gancore.benchmarks.timing import on_gpu
 
 _STATUS = Path("/proc/self/status")
 _SMALL = 128
@@ -38,6 +39,7 @@ def child(module: str, words: list[str], limit: float = 600.0) -> dict[str, Any]
     root = str(Path(cases.__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, (root if (Path(root) / "gancore").is_dir() else "", os.environ.get("PYTHONPATH", ""))))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    environment |= {} if on_gpu() else {"CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", module, *words]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit, env=environment, check=False)
@@ -67,7 +69,7 @@ def measure(case: Case, name: str, check: bool = False) -> dict[str, float]:
     before = level()
     start = time.perf_counter()
     kept = run()
-    if torch.cuda.is_available():
+    if on_gpu():
         torch.cuda.synchronize()
     seconds = time.perf_counter() - start
     peak = highest() - before
@@ -77,12 +79,12 @@ def measure(case: Case, name: str, check: bool = False) -> dict[str, float]:
 
 def known() -> bool:
     """Whether this machine tells a process its peak."""
-    return torch.cuda.is_available() or (_STATUS.exists() and "VmHWM" in _STATUS.read_text())
+    return on_gpu() or (_STATUS.exists() and "VmHWM" in _STATUS.read_text())
 
 
 def level() -> int:
     """Bytes that this process has now, from which on `highest` counts."""
-    if torch.cuda.is_available():
+    if on_gpu():
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
@@ -95,7 +97,7 @@ def level() -> int:
 
 def highest() -> int:
     """The most bytes that it had since `level` was last asked for."""
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _resident("VmHWM")
+    return torch.cuda.max_memory_allocated() if on_gpu() else _resident("VmHWM")
 
 
 def _resident(key: str) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from gancore.benchmarks import files
+from gancore.benchmarks import files, timing
 from gancore.core import UsageError
 
 BENCHMARKS = {
@@ -80,7 +80,8 @@ def run(name: str, asked: Asked, say: Callable[[str], None] = print) -> Table:
     # Read now: a run may write over the file that it is held against.
     asked = replace(asked, old=files.load(name, asked.compare)) if asked.compare else asked
     try:
-        found: Table = import_module(f"gancore.benchmarks.{name}").bench(asked, say)
+        with timing.on(asked.device):
+            found: Table = import_module(f"gancore.benchmarks.{name}").bench(asked, say)
     finally:
         torch.set_num_threads(threads)
     return found

@@ -8,7 +8,9 @@ no address is special; and what a captured CUDA graph takes, without the time of
 import functools
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from statistics import median, quantiles
 from typing import Any
 
@@ -20,6 +22,24 @@ PAUSE = 0.02
 _COMPILED, _WARM = ("compiled", "tuned"), 2
 _COPIES = 32  # the most of one body's: inputs so small are launched for longer than they are read
 _REPLAYS = 0.25  # of a body's seconds, for its graph
+
+
+_ON_CPU = ContextVar("on_cpu", default=False)
+
+
+def on_gpu() -> bool:
+    """Whether clocks and counts of memory are a GPU's: there is one, and the benchmark was not asked for the CPU."""
+    return torch.cuda.is_available() and not _ON_CPU.get()
+
+
+@contextmanager
+def on(device: str) -> Iterator[None]:
+    """Measure on that device: "cpu" where a GPU shall have no part in it."""
+    token = _ON_CPU.set(device == "cpu")
+    try:
+        yield
+    finally:
+        _ON_CPU.reset(token)
 
 
 def alternate(
@@ -172,7 +192,7 @@ def _several(run: Callable[[], Any], number: int) -> Any:
 
 def once(body: Callable[[], Any]) -> float:
     """Seconds of one call; on a GPU those between two events of its stream, with a second-level cache that holds other data."""
-    if torch.cuda.is_available():
+    if on_gpu():
         _evict()
         first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         first.record()
@@ -188,11 +208,11 @@ def once(body: Callable[[], Any]) -> float:
 
 def _cache() -> int:
     """Bytes of a GPU's second-level cache; 0 without a GPU."""
-    return torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size if torch.cuda.is_available() else 0
+    return torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size if on_gpu() else 0
 
 
 def _allocated() -> int:
-    return torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
+    return torch.cuda.memory_allocated() if on_gpu() else 0
 
 
 @functools.cache

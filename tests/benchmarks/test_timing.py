@@ -1,11 +1,13 @@
 """The clock of the benchmarks on a GPU, with stand-ins for it: copies in turn, graphs and their reasons. No time is asserted."""
 
 import itertools
+import subprocess
+from contextlib import nullcontext
 
 import pytest
 import torch
 
-from gancore.benchmarks import timing
+from gancore.benchmarks import peak, timing
 from gancore.benchmarks.cases import Refused
 
 
@@ -152,3 +154,32 @@ def test_on_a_gpu_a_graph_replays_the_work():
     assert rows["ours"]["graph"]["ms"] > 0
     assert "no_graph" in rows["syncs"]
     torch.cuda.synchronize()
+
+
+def test_asked_for_the_cpu_a_benchmark_leaves_a_gpu_alone(monkeypatch):
+    def touched(*arguments):
+        raise AssertionError("the GPU was asked")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for name in ("memory_allocated", "synchronize", "reset_peak_memory_stats", "get_device_properties", "Event"):
+        monkeypatch.setattr(torch.cuda, name, touched)
+    clocks = (timing._cache, timing._allocated, peak.level, lambda: timing.once(int))
+    for device, clock in itertools.product(("cuda", "cpu"), clocks):
+        with timing.on(device), pytest.raises(AssertionError) if device == "cuda" else nullcontext():
+            clock()
+
+
+def test_children_see_a_gpu_where_it_is_measured(monkeypatch):
+    seen = []
+
+    def run(command, env, **settings):
+        seen.append(env.get("CUDA_VISIBLE_DEVICES"))
+        raise subprocess.TimeoutExpired(command, 1)
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(subprocess, "run", run)
+    for device in ("cpu", "cuda"):
+        with timing.on(device):
+            assert peak.child("none", []) is None
+    assert seen == ["", None]
