@@ -121,7 +121,7 @@ def test_a_quick_run_writes_nothing_by_itself(small, tmp_path, monkeypatch):
 
 
 def test_every_benchmark_is_held_against_an_old_result(tmp_path):
-    """Of each the committed file against itself with gancore's times cut to a fiftieth: every timed point got slower, whatever its spread."""
+    """Of each the committed file against itself with a fiftieth of gancore's times: each timed point got slower."""
     for name in suite._SERVES["compare"]:
         path = COMMITTED.with_name(f"{name}-cpu.json")
         if path.exists():
