@@ -52,7 +52,7 @@ class Case:
 def body(case: Case, name: str) -> Callable[[], Result]:
     """The call to time; calling it gives (value, gradient in x), for KID (value, None)."""
     run = {"mmd": _mmd, "kid": _kid, "minibatch": _minibatch}[case.work](case, name)
-    given = inputs(case)
+    given = [t.clone() for t in inputs(case)]
     return lambda: run(*given)
 
 

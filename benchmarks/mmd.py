@@ -124,7 +124,7 @@ def compare(
 ) -> dict[str, dict[str, Any]]:
     """Times and errors of each body. A peer that stops with an error goes to left_out. Raises Refused."""
     check = lambda name, found: cases.check(case, name, found)
-    return timing.compare(names, lambda name: cases.body(case, name), check, seconds, left_out, rounds)
+    return timing.compare(names, lambda name: cases.body(case, name), check, seconds, left_out, rounds, fresh=True)
 
 
 def _single(case: Case, name: str) -> dict[str, Any]:

@@ -1,23 +1,35 @@
-"""veegan: 8 modes of ring8 at a share of 0.65; codes read back to 0.05; without F's noise modes are lost."""
+"""veegan: 8 modes of ring8 at a share of 0.65; codes read back to 0.05 beyond F's noise; without noise modes are lost."""
 
 import torch
 
 from gancore.core import Nets, State
 from gancore.recipes import get
-from tests.accept import Clause, at_most, ring, seeded
+from gancore.runs import Run
+from tests.accept import Clause, at_least, at_most, ring, seeded
+
+NOISE = 0.3
 
 
 def accept(seed: int) -> list[Clause]:
-    run, clauses = ring("veegan", 0.65, seed, modes=8)
-    with seeded(seed), torch.no_grad():
-        z = torch.randn(4096, 2)
-        error = (run.trainer.nets["F"](run.trainer.nets["G"](z)) - z).square().mean().item()
-    return [*clauses, at_most("squared error of codes read back", error, 0.05)]
+    run, clauses = ring("veegan", 0.65, seed, modes=8, steps=6000, noise=NOISE)
+    # A pair (x, F(x) + noise) and a pair (G(z), z) have one law in the end, and there z lies around F(G(z)) as far as the noise.
+    return [*clauses, at_most("squared error of codes read back, beyond the noise", error(run, seed) - NOISE**2, 0.05)]
 
 
 def controls(seed: int) -> list[Clause]:
-    run, _ = ring("veegan", 0.65, seed, modes=8, noise=0.0)
-    return [at_most("control: modes without noise", run.evaluate()["modes"], 7)]
+    still, _ = ring("veegan", 0.65, seed, modes=8, steps=6000, noise=0.0)
+    apart, _ = ring("veegan", 0.65, seed, modes=8, steps=6000, weight=0.0)
+    return [
+        at_most("control: modes without noise", still.evaluate()["modes"], 7),
+        at_least("control: squared error of codes read back without a reconstruction", error(apart, seed), 0.5),
+    ]
+
+
+def error(run: Run, seed: int) -> float:
+    """Mean over samples and coordinates."""
+    with seeded(seed), torch.no_grad():
+        z = torch.randn(4096, 2)
+        return (run.trainer.nets["F"](run.trainer.nets["G"](z)) - z).square().mean().item()
 
 
 def test_errors_are_measured_in_codes_and_the_generator_wants_its_pairs_to_look_like_data():
