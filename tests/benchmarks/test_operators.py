@@ -110,6 +110,9 @@ def test_slower_is_what_lies_above_the_old_spread(result):
     (line,) = compare.slower(old, new)
     assert "interpolate" in line
     assert "(3x)" in line
+    # Slower by less than both spreads is as fast.
+    body["quartiles"] = [old["rows"][0]["points"][1]["bodies"]["ours"]["quartiles"][1], body["quartiles"][1]]
+    assert compare.slower(old, new) == compare.slower(old, old)
 
 
 def test_no_tensor_escapes_the_check():
