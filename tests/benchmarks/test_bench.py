@@ -68,6 +68,16 @@ def test_without_the_native_library_nothing_is_measured(monkeypatch):
     assert invoke().exit_code == 0
 
 
+def test_the_device_asked_for_reaches_the_clock(monkeypatch):
+    """On a machine with a GPU, --device cpu measures the CPU."""
+    seen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(mmd, "bench", lambda asked, say: seen.append(timing.on_gpu()) or ((), ()))
+    for device in ("cpu", "auto"):
+        suite.run("mmd", suite.Asked(device=device))
+    assert seen == [False, True]
+
+
 def test_a_table_needs_a_result(tmp_path):
     assert invoke("mmd", "--table", "--out", tmp_path / "none.json").exit_code == 3
     (tmp_path / "cut.json").write_text('{"rows": ')
