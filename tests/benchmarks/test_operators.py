@@ -165,6 +165,9 @@ def test_the_curve_of_throughput(tmp_path):
     (row,) = json.loads((tmp_path / "b.json").read_text())["rows"]
     assert [p["shape"] for p in row["points"]] == ["4", "8"]
     assert row["points"][1]["bodies"]["ours"]["mb"] > row["points"][0]["bodies"]["ours"]["mb"]
+    for point in row["points"]:
+        ours = point["bodies"]["ours"]
+        assert ours["samples_per_second"] == pytest.approx(int(point["shape"]) / (1e-3 * ours["ms"]), rel=1e-3)
     assert "samples a second" in (tmp_path / "b.html").read_text()
     assert batch.lines({"rows": [row]})[0][:2] == ("dcgan", "4")
 
