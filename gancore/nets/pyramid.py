@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from gancore import nets
 from gancore.core import DataSpec, UsageError
+from gancore.layers import OneHot
 
 WIDTH = 64
 
@@ -42,33 +43,35 @@ def merge(bands: Sequence[Tensor]) -> Tensor:
 
 
 class Band(nn.Module):
-    """A plane of noise z (N, H W) and an image without its finest detail (N, C, H, W) to that detail (N, C, H, W)."""
+    """A plane of noise z (N, H W), an image without its finest detail (N, C, H, W) and, if conditional, labels (N,) to that detail
+    (N, C, H, W)."""
 
-    def __init__(self, spec: DataSpec) -> None:
+    def __init__(self, spec: DataSpec, conditional: str = "") -> None:
         super().__init__()
         channels, width = spec.shape[0], spec.width or WIDTH
         self.latent = spec.shape[1] * spec.shape[2]
-        sizes = [(channels + 1, width), (width, width), (width, channels)]
+        self.condition = OneHot(spec.classes) if conditional else None
+        sizes = [(channels + 1 + (spec.classes if conditional else 0), width), (width, width), (width, channels)]
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 5, 1, 2) for a, b in sizes)
 
-    def forward(self, z: Tensor, smooth: Tensor) -> Tensor:
+    def forward(self, z: Tensor, smooth: Tensor, y: Tensor | None = None) -> Tensor:
         x = torch.cat([smooth, z.view(-1, 1, *smooth.shape[2:])], 1)
+        x = x if self.condition is None else self.condition(x, y)
         for conv in self.convs[:-1]:
             x = F.relu(conv(x))
         return self.convs[-1](x)
 
 
 class BandCritic(nn.Module):
-    """Details and the smooth images that they belong to, both (N, C, H, W), to scores (N,)."""
+    """Details and the smooth images that they belong to, both (N, C, H, W), and, if conditional, labels (N,) to scores (N,)."""
 
-    separate = False
-
-    def __init__(self, spec: DataSpec) -> None:
+    def __init__(self, spec: DataSpec, conditional: str = "") -> None:
         super().__init__()
-        self.body = nets.critic(replace(spec, shape=(2 * spec.shape[0], *spec.shape[1:]), net="dcgan"), norm=False)
+        spec = replace(spec, shape=(2 * spec.shape[0], *spec.shape[1:]), net="dcgan")
+        self.body = nets.critic(spec, norm=False, conditional=conditional)
 
-    def forward(self, detail: Tensor, smooth: Tensor) -> Tensor:
-        return self.body(torch.cat([detail + smooth, smooth], 1))
+    def forward(self, detail: Tensor, smooth: Tensor, *labels: Tensor) -> Tensor:
+        return self.body(torch.cat([detail + smooth, smooth], 1), *labels)
 
 
 def sizes(spec: DataSpec, levels: int) -> list[DataSpec]:
@@ -82,17 +85,18 @@ def sizes(spec: DataSpec, levels: int) -> list[DataSpec]:
 
 
 class Pyramid(nn.Module):
-    """Generators of all levels as one: z (N, latent) to images, from the coarsest up, each given what those before it made.
+    """Generators of all levels as one: z (N, latent) and, if conditional, labels (N,) to images, from the coarsest up, each given
+    what those before it made.
 
-    `members` are the generators, finest first; `latent` counts the noise of all of them.
+    `members` are the generators, finest first; `latent` counts the noise of all of them. conditional: "" or "concat".
     """
 
-    classes = 0
-
-    def __init__(self, spec: DataSpec, levels: int) -> None:
+    def __init__(self, spec: DataSpec, levels: int, conditional: str = "") -> None:
         super().__init__()
         *bands, coarse = sizes(spec, levels)
-        self.members = nn.ModuleList([*(Band(s) for s in bands), nets.generator(coarse)])
+        coarsest = nets.generator(coarse, conditional=conditional)
+        self.classes: int = coarsest.classes  # type: ignore[assignment]
+        self.members = nn.ModuleList([*(Band(s, conditional) for s in bands), coarsest])
         self.sizes: list[int] = [g.latent for g in self.members]  # type: ignore[misc]
         self.latent = sum(self.sizes)
 
@@ -100,19 +104,20 @@ class Pyramid(nn.Module):
         """Each level's part of z, finest first."""
         return z.split(self.sizes, 1)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, *labels: Tensor) -> Tensor:
         *planes, code = self.noise(z)
-        x = self.members[-1](code)
+        x = self.members[-1](code, *labels)
         for band, plane in zip(reversed(self.members[:-1]), reversed(planes), strict=True):
             x = up(x)
-            x = x + band(plane, x)
+            x = x + band(plane, x, *labels)
         return x.clamp(-1, 1)
 
 
 class PyramidCritic(nn.Module):
     """One critic for each level of a pyramid, `members`, finest first."""
 
-    def __init__(self, spec: DataSpec, levels: int) -> None:
+    def __init__(self, spec: DataSpec, levels: int, conditional: str = "") -> None:
         super().__init__()
         *bands, coarse = sizes(spec, levels)
-        self.members = nn.ModuleList([*(BandCritic(s) for s in bands), nets.critic(coarse)])
+        coarsest = nets.critic(coarse, conditional=conditional)
+        self.members = nn.ModuleList([*(BandCritic(s, conditional) for s in bands), coarsest])

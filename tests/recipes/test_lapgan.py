@@ -11,16 +11,17 @@ from gancore.recipes import get
 from gancore.recipes.architecture.lapgan import band
 from tests.accept import Clause, at_most, quiet, seeded
 
-SHAPES = {"data": "shapes16", "steps": 4000, "batch_size": 64, "width": 32, "coarse": 3.0}
+SHAPES = {"data": "shapes16", "steps": 2800, "batch_size": 64, "width": 32, "coarse": 1.3, "conditional": True, "lr": 5e-4}
 
 
 def accept(seed: int) -> list[Clause]:
     run = gancore.train("lapgan", seed=seed, **quiet(SHAPES))
-    G, x = run.nets["G"].eval(), run.data.take(torch.arange(2000))["x"]
+    G, some = run.nets["G"].eval(), run.data.take(torch.arange(2000))
+    x, y = some["x"], some["y"]
     with seeded(seed), torch.no_grad():
-        smooth = up(G.members[-1](torch.randn(2000, G.sizes[-1])))
+        smooth = up(G.members[-1](torch.randn(2000, G.sizes[-1]), y))
         doubled = up(down(x))
-        finished = (doubled + G.members[0](torch.randn(2000, G.sizes[0]), doubled)).clamp(-1, 1)
+        finished = (doubled + G.members[0](torch.randn(2000, G.sizes[0]), doubled, y)).clamp(-1, 1)
     fid = lambda images: evaluation.scores(lambda n: images, run.data)["fid"]
     return [
         at_most("feature FID on shapes16 of details on coarse data, of those without", fid(finished) / fid(doubled), 0.25),
@@ -29,9 +30,9 @@ def accept(seed: int) -> list[Clause]:
     ]
 
 
-def players(levels: int = 2, shape: tuple[int, ...] = (3, 16, 16)) -> Nets:
+def players(levels: int = 2, shape: tuple[int, ...] = (3, 16, 16), **options: bool) -> Nets:
     with seeded(0):
-        return Nets(get("lapgan").function(levels=levels).nets(DataSpec(shape, width=8)))
+        return Nets(get("lapgan").function(levels=levels, **options).nets(DataSpec(shape, classes=4, width=8)))
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
@@ -93,6 +94,21 @@ def test_critics_see_the_bands_of_data():
 def test_a_fine_critic_is_told_the_smooth_image():
     judge, x = players()["D"].members[0], torch.rand(4, 3, 16, 16)
     assert not torch.allclose(judge(x, torch.zeros_like(x)), judge(torch.zeros_like(x), x))
+
+
+@torch.no_grad()
+def test_every_player_is_told_the_label():
+    nets, (one, other) = players(conditional=True), (torch.zeros(4, dtype=torch.long), torch.ones(4, dtype=torch.long))
+    nets.eval()
+    x, z = torch.rand(4, 3, 16, 16), torch.randn(4, nets.G.latent)
+    assert nets.G.classes == 4
+    for k in range(2):
+        _, real, fake, told = band(nets, {"x": x, "y": one, "z": z}, k)
+        *_, of_other, told_other = band(nets, {"x": x, "y": other, "z": z}, k)
+        assert torch.equal(told[-1], one)
+        assert not torch.allclose(fake, of_other)
+        assert not torch.allclose(nets.D.members[k](real, *told), nets.D.members[k](real, *told_other))
+    assert players()["G"].classes == 0
 
 
 def test_sides_that_do_not_halve_are_refused():
