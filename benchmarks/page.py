@@ -1,7 +1,7 @@
 """The page of a result: speed, memory, scaling and roofline in one file that asks the network for nothing."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,8 @@ def render(result: dict[str, Any]) -> str:
     most = max((b["ratio"] for g in groups for p in g["points"] for b in p["bodies"].values()), default=1.0)
     return fill(
         "gancore.benchmarks", "page.html.j2", filters, result=result, groups=groups, labels=LABELS, most=most,
-        curves=[c for c in map(_scaling, result["rows"]) if c], shares=_best(result), roof=_roof(result),
-        width=WIDTH, height=HEIGHT,
+        curves=[c for c in map(_scaling, result["rows"]) if c], colours=_colours(groups, LABELS),
+        shares=_best(result), roof=_roof(result), width=WIDTH, height=HEIGHT,
     )  # fmt: skip
 
 
@@ -49,15 +49,26 @@ def _scaling(row: dict[str, Any]) -> Any:
     throughput over the batch."""
     curves: dict[str, list[tuple[float, float]]] = {}
     throughput = any("samples_per_second" in b for p in row["points"] for b in p.get("bodies", {}).values())
+    alike: dict[str, list[dict[str, Any]]] = {}
     for p in row["points"]:
         if "bodies" in p and p.get("dtype") == "float32" and p["shape"] and p["work"] in ("backward", "step"):
-            x = math.log10(math.prod(int(n) for n in p["shape"].split(" x ")))
-            for name, body in p["bodies"].items():
-                curves.setdefault(name, []).append((x, body["samples_per_second"] if throughput else body["ms"]))
+            # Classes of shapes end in their size; steps of other networks are other work.
+            what = p["class"].rpartition("/")[0] if "class" in p else p["case"].replace(f"batch {p['shape']}", "")
+            alike.setdefault(what, []).append(p)
+    for p in max(alike.values(), key=len, default=[]):
+        x = math.log10(math.prod(int(n) for n in p["shape"].split(" x ")))
+        for name, body in p["bodies"].items():
+            curves.setdefault(name, []).append((x, body["samples_per_second"] if throughput else body["ms"]))
     curves = {name: sorted(points) for name, points in curves.items() if len({x for x, _ in points}) > 1}
     xs = [x for points in curves.values() for x, _ in points]
-    what = "samples a second" if throughput else "ms"
-    return chart(f"{row['row']}, {what}", curves, (min(xs), max(xs))) if curves else None
+    unit, across = ("samples a second", "the batch") if throughput else ("ms", "the first input's size")
+    return (chart(f"{row['row']}, {unit}", curves, (min(xs), max(xs))), across) if curves else None
+
+
+def _colours(groups: list[dict[str, Any]], labels: Iterable[str]) -> dict[str, int]:
+    """A number for each body of the result, the same in every panel."""
+    found = {name for g in groups for p in g["points"] for name in p["bodies"]}
+    return {name: i for i, name in enumerate(n for n in labels if n in found)}
 
 
 def _roof(result: dict[str, Any]) -> dict[str, Any] | None:
