@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn.functional import softplus
 
 import gancore
 from gancore import evaluation
@@ -72,7 +73,12 @@ def test_levels_learn_apart_the_coarsest_first():
     for k, stage in zip((1, 0), recipe.stages, strict=True):
         for phase, player in zip(stage.phases, "DG", strict=True):
             terms = phase.loss(nets, batch, State())
-            assert set(terms) == set(phase.updates[player])
+            assert phase.updates == {player: {phase.name: 1.0}}
+            with torch.no_grad():
+                judge, real, fake, told = band(nets, batch, k)
+                scores = judge(real, *told), judge(fake, *told)
+                wanted = {"D": softplus(-scores[0]) + softplus(scores[1]), "G": softplus(-scores[1])}[player]
+            torch.testing.assert_close(terms[phase.name].detach(), wanted)
             nets.zero_grad()
             terms[phase.name].mean().backward()
             moved = [any(w.grad is not None and w.grad.any() for w in member.parameters()) for member in nets[player].members]
