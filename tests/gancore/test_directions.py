@@ -81,6 +81,12 @@ def test_the_gap_grows_by_d_and_shrinks_by_g(name: str, player: str) -> None:
     assert after > before if player == "D" else after < before
 
 
+ASCENDED = {
+    ("ipm-fm", "critic", "D"): {"distance"}, ("ipm-fm", "critic", "V"): {"distance"},
+    ("mcgan", "critic", "D"): {"mean", "covariance"}, ("mcgan", "critic", "V"): {"mean"},
+    ("mcgan", "critic", "C"): {"covariance"}, ("mmd-gan", "critic", "D"): {"distance", "order"},
+    ("mmd-gan-gp", "critic", "D"): {"mmd2"}, ("vaegan", "joint", "G"): {"decoded", "drawn"},
+}  # fmt: skip
 ROUTES = {
     "mcgan": {
         "critic": {"D": {"mean": -1.0, "covariance": -1.0}, "V": {"mean": -1.0}, "C": {"covariance": -1.0}},
@@ -93,6 +99,20 @@ ROUTES = {
 @pytest.mark.parametrize("name", ROUTES)
 def test_terms_that_one_gap_does_not_tell_apart_have_their_signs(name: str) -> None:
     assert {phase.name: phase.updates for phase in recipes.get(name).function().stages[0].phases} == ROUTES[name]
+
+
+def test_what_a_player_ascends_is_known() -> None:
+    """A weight is positive, so that its term is descended, but for these."""
+    found = {
+        (name, phase.name, player, term)
+        for name in recipes.names("recipe")
+        for stage in start(name, home(name)).recipe.stages
+        for phase in stage.phases
+        for player, route in phase.updates.items()
+        for term, weight in route.items()
+        if not callable(weight) and weight <= 0
+    }
+    assert found == {(*place, term) for place, terms in ASCENDED.items() for term in terms}
 
 
 @pytest.mark.parametrize("name", recipes.names("recipe"))

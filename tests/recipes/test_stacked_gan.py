@@ -75,8 +75,13 @@ def test_critics_learn_to_read_the_code_and_no_entropy_means_no_code():
         (route,) = phase.updates.values()
         assert {w for name, w in route.items() if name.endswith("code")} == {3.0}
     nets = players()
-    code = recipe.stages[1].phases[0].loss(nets, batch(nets), State())["upper code"]
-    assert "D.upper" in moved(nets, code)
+    given = batch(nets)
+    for phase in recipe.stages[1].phases:
+        code = phase.loss(nets, given, State())["upper code"]
+        assert "D.upper" in moved(nets, code)
+        upper, _ = levels(nets.E, nets.G, given, False)
+        _, read = nets.D.upper(upper.fake)
+        torch.testing.assert_close(code, (upper.z - read).square().mean(1))
     plain = get("stacked-gan").function(entropy=0.0)
     assert not any("code" in name for stage in plain.stages for p in stage.phases for route in p.updates.values() for name in route)
 
