@@ -39,29 +39,36 @@ def render(result: dict[str, Any]) -> str:
     most = max((b["ratio"] for g in groups for p in g["points"] for b in p["bodies"].values()), default=1.0)
     return fill(
         "gancore.benchmarks", "page.html.j2", filters, result=result, groups=groups, labels=LABELS, most=most,
-        curves=[c for c in map(_scaling, result["rows"]) if c], colours=_colours(groups, LABELS),
+        scaling={
+            title: [c for row in result["rows"] if (c := _scaling(row, what))]
+            for title, what in (("Scaling", "time"), ("Memory", "memory"))
+        },
+        colours=_colours(groups, LABELS),
         shares=_best(result), roof=_roof(result), width=WIDTH, height=HEIGHT,
     )  # fmt: skip
 
 
-def _scaling(row: dict[str, Any]) -> Any:
-    """Time over the number of elements of the first input, where a row has several sizes of one work and type; of steps their
-    throughput over the batch."""
-    curves: dict[str, list[tuple[float, float]]] = {}
-    throughput = any("samples_per_second" in b for p in row["points"] for b in p.get("bodies", {}).values())
+def _scaling(row: dict[str, Any], what: str) -> Any:
+    """A chart of time or memory over the number of elements of the first input, where a row has several sizes of one work and type;
+    of steps over the batch, and their throughput for time. With what lies across; None where there are no curves."""
     alike: dict[str, list[dict[str, Any]]] = {}
     for p in row["points"]:
         if "bodies" in p and p.get("dtype") == "float32" and p["shape"] and p["work"] in ("backward", "step"):
             # Classes of shapes end in their size; steps of other networks are other work.
-            what = p["class"].rpartition("/")[0] if "class" in p else p["case"].replace(f"batch {p['shape']}", "")
-            alike.setdefault(what, []).append(p)
-    for p in max(alike.values(), key=len, default=[]):
+            work = p["class"].rpartition("/")[0] if "class" in p else p["case"].replace(f"batch {p['shape']}", "")
+            alike.setdefault(work, []).append(p)
+    points = max(alike.values(), key=len, default=[])
+    steps = any("samples_per_second" in body for p in points for body in p["bodies"].values())
+    key, unit = ("mb", "MB") if what == "memory" else ("samples_per_second", "samples a second") if steps else ("ms", "ms")
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for p in points:
         x = math.log10(math.prod(int(n) for n in p["shape"].split(" x ")))
         for name, body in p["bodies"].items():
-            curves.setdefault(name, []).append((x, body["samples_per_second"] if throughput else body["ms"]))
-    curves = {name: sorted(points) for name, points in curves.items() if len({x for x, _ in points}) > 1}
-    xs = [x for points in curves.values() for x, _ in points]
-    unit, across = ("samples a second", "the batch") if throughput else ("ms", "the first input's size")
+            if key in body:
+                curves.setdefault(name, []).append((x, body[key]))
+    curves = {name: sorted(curve) for name, curve in curves.items() if len({x for x, _ in curve}) > 1}
+    xs = [x for curve in curves.values() for x, _ in curve]
+    across = "the batch" if steps else "the first input's size"
     return (chart(f"{row['row']}, {unit}", curves, (min(xs), max(xs))), across) if curves else None
 
 

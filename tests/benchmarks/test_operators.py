@@ -83,6 +83,26 @@ def test_the_page_stands_alone(result):
     assert text.count("<circle") == 3
 
 
+def test_curves_join_sizes_of_the_same_work():
+    """Two sizes of one class and one of another; a peer without memory; one colour a body in all panels."""
+
+    def point(name: str, shape: str, ms: float) -> dict:
+        bodies = {"ours": {"ms": ms, "mb": 1.0}, "native": {"ms": 2 * ms}}
+        bodies = {n: {**b, "quartiles": [ms, ms], "ratio": 1.0} for n, b in bodies.items()}
+        return {"class": name, "case": name, "shape": shape, "work": "backward", "dtype": "float32", "bodies": bodies}
+
+    points = [point("few/small", "2 x 5", 1.0), point("many/small", "9 x 9", 5.0), point("few/large", "20 x 50", 3.0)]
+    (curve, _), (held, across) = (page._scaling({"row": "softclip", "points": points}, what) for what in ("time", "memory"))
+    assert {s.name for s in curve.series} == {"ours", "native"}
+    assert all(len(s.points) == 2 for s in curve.series)
+    assert ([s.name for s in held.series], across) == (["ours"], "the first input's size")
+    assert page._scaling({"row": "softclip", "points": points[:2]}, "time") is None
+    step = {"work": "step", "dtype": "float32", "shape": "8", "bodies": {"ours": {"ms": 1.0, "samples_per_second": 8.0}}}
+    steps = [{**step, "case": "batch 8, width 16"}, {**step, "shape": "16", "case": "batch 16, width 32"}]
+    assert page._scaling({"row": "dcgan", "points": steps}, "time") is None
+    assert page._colours([{"points": points}], operators.LABELS) == {"ours": 0, "native": 1}
+
+
 def test_a_wrong_body_is_refused(monkeypatch):
     spec = specs()["interpolate"]
     monkeypatch.setattr(operators, "call", wrong(operators.call, spec))
