@@ -37,8 +37,9 @@ native() { "$PYTHON" -c 'from gancore.doctor import findings; import sys; sys.ex
 build() { native || "$PYTHON" setup.py --quiet build_ext --inplace && native; }
 tests() { "$PYTHON" -m pytest -q -m gpu -p no:cacheprovider tests; }
 measure() { "$PYTHON" -m gancore.benchmarks.operators --device "$DEVICE" ${QUICK[@]+"${QUICK[@]}"} --out "$OUT/$1.json" "${@:2}"; }
-operators() { measure operators $("$PYTHON" -c 'from gancore.benchmarks import operators as o; print(*(f"--row {n}" for n in o.names() if n not in o.STEPS))'); }
-steps() { measure steps --row dcgan --row wgan-gp --row mmd-gan; }
+rows() { "$PYTHON" -c 'from gancore.benchmarks import operators, steps; print(*(f"--row {n}" for n in operators.names() if (n in steps.STEPS) == ('"$1"')))'; }
+operators() { local of; of=$(rows False) && measure operators $of; }
+steps() { local of; of=$(rows True) && measure steps $of; }
 tune() { "$PYTHON" -m gancore.benchmarks.tune --device "$DEVICE" --out "$OUT/tiles.json"; }
 # The command line needs packages of gancore[train], which a machine without a network may lack.
 profile() {
@@ -48,7 +49,7 @@ profile() {
 
 declare -A LIMIT=([build]=120 [tests]=120 [operators]=150 [steps]=80 [profile]=20 [tune]=520)
 [ "$DEVICE" = cuda ] || LIMIT[profile]=60
-export -f native build tests measure operators steps profile tune
+export -f native build tests measure rows operators steps profile tune
 export OUT PYTHON DEVICE
 failed=0
 summary=()

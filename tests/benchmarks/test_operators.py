@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner
 
 from gancore import kernels
-from gancore.benchmarks import batch, compare, operators, page, peers, timing
+from gancore.benchmarks import batch, compare, operators, page, peers, steps, timing
 from gancore.benchmarks.suite import Asked
 from gancore.cli.app import app
 from gancore.kernels._spec import specs
@@ -211,6 +211,19 @@ def test_the_gpu_script_takes_stages_and_refuses_others(tmp_path):
     assert done.returncode == 1
     assert re.search(r"^tune +exit 2 .*tune needs a GPU", done.stdout, re.M)
     assert not (tmp_path / "out/tiles.json").exists()
+
+
+def test_the_gpu_script_parts_operators_and_steps(tmp_path):
+    """With an interpreter that only says what it was asked to measure."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exec {sys.executable} "$@"\necho "$@"\n')
+    python.chmod(0o755)
+    environment = {"PATH": "/usr/bin:/bin", "OUT": str(tmp_path / "out"), "PYTHON": str(python)}
+    command = [shutil.which("bash"), str(ROOT / "benchmarks/gpu.sh"), "--device", "cpu", "operators", "steps"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    asked = [re.findall(r"--row (\S+)", (tmp_path / f"out/{stage}.log").read_text()) for stage in ("operators", "steps")]
+    assert asked == [[name for name in operators.names() if name not in steps.STEPS], list(steps.STEPS)]
 
 
 def test_other_packages_compute_what_the_operators_do(monkeypatch):
