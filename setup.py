@@ -6,6 +6,7 @@ GANCORE_NO_NATIVE=1, the installation succeeds and says what was left out; the o
 """
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -53,9 +54,16 @@ def extensions():
 
 
 class BuildNative(build_ext):
-    """Builds the extension; a failure is reported and does not fail the installation."""
+    """Builds the extension, its files side by side; a failure is reported and does not fail the installation."""
 
     def build_extension(self, ext):
+        one_by_one = self.compiler.compile
+
+        def side_by_side(sources, **settings):
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                return [file for files in pool.map(lambda source: one_by_one([source], **settings), sources) for file in files]
+
+        self.compiler.compile = side_by_side
         try:
             super().build_extension(ext)
         except Exception as error:
