@@ -45,7 +45,7 @@ def extensions():
             # multiply-adds off.
             extra_compile_args=[
                 *("-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
-                *("-fvisibility=hidden", "-g0"),
+                *("-fvisibility=hidden", "-g0", "-Wno-psabi"),
             ],
             py_limited_api=True,
             optional=True,
