@@ -1,8 +1,8 @@
 """LAPGAN, Denton et al. 2015, arXiv:1506.05751. One GAN for each band of a Laplacian pyramid, told the smooth image beneath it.
 
 h = x_k - l, l = up(down(x_k)), x_k+1 = down(x_k). D_k: max E log s(D_k(h, l)) + E log(1 - s(D_k(G_k(z, l), l))), G_k: max E log
-s(D_k(G_k(z, l), l)); the coarsest pair is told nothing. Samples: x_k = up(x_k+1) + G_k(z, up(x_k+1)). The class-conditional kind
-(section 3.1, CC-LAPGAN) tells every player the label, too.
+s(D_k(G_k(z, l), l)); the coarsest pair is told nothing. Samples: x_k = up(x_k+1) + G_k(z, up(x_k+1)). The paper's
+class-conditional kind (CC-LAPGAN) tells every player the label too, here as one-hot features.
 """
 
 from torch import Tensor, nn
