@@ -57,6 +57,7 @@ class BuildNative(build_ext):
     """Builds the extension, its files side by side; a failure is reported and does not fail the installation."""
 
     def build_extension(self, ext):
+        # setuptools takes the files of one extension in turn, minutes on one core of however many there are.
         one_by_one = self.compiler.compile
 
         def side_by_side(sources, **settings):

@@ -37,9 +37,9 @@ native() { "$PYTHON" -c 'from gancore.doctor import findings; import sys; sys.ex
 build() { native || "$PYTHON" setup.py --quiet build_ext --inplace && native; }
 tests() { "$PYTHON" -m pytest -q -m gpu -p no:cacheprovider tests; }
 measure() { "$PYTHON" -m gancore.benchmarks.operators --device "$DEVICE" ${QUICK[@]+"${QUICK[@]}"} --out "$OUT/$1.json" "${@:2}"; }
-rows() { "$PYTHON" -c 'from gancore.benchmarks import operators, steps; print(*(f"--row {n}" for n in operators.names() if (n in steps.STEPS) == ('"$1"')))'; }
-operators() { local of; of=$(rows False) && measure operators $of; }
-steps() { local of; of=$(rows True) && measure steps $of; }
+rows() { "$PYTHON" -c 'import sys; from gancore.benchmarks import operators, steps; print(*(f"--row {n}" for n in operators.names() if (n in steps.STEPS) == (sys.argv[1] == "steps")))' "$1"; }
+operators() { local of; of=$(rows operators) && measure operators $of; }
+steps() { local of; of=$(rows steps) && measure steps $of; }
 tune() { "$PYTHON" -m gancore.benchmarks.tune --device "$DEVICE" --out "$OUT/tiles.json"; }
 # The command line needs packages of gancore[train], which a machine without a network may lack.
 profile() {

@@ -98,8 +98,8 @@ def test_curves_join_sizes_of_the_same_work():
     assert ([s.name for s in held.series], across) == (["ours"], "the first input's size")
     assert page._scaling({"row": "softclip", "points": points[:2]}, "time") is None
     step = {"work": "step", "dtype": "float32", "shape": "8", "bodies": {"ours": {"ms": 1.0, "samples_per_second": 8.0}}}
-    steps = [{**step, "case": "batch 8, width 16"}, {**step, "shape": "16", "case": "batch 16, width 32"}]
-    assert page._scaling({"row": "dcgan", "points": steps}, "time") is None
+    networks = [{**step, "case": "batch 8, width 16"}, {**step, "shape": "16", "case": "batch 16, width 32"}]
+    assert page._scaling({"row": "dcgan", "points": networks}, "time") is None
     assert page._colours([{"points": points}], operators.LABELS) == {"ours": 0, "native": 1}
 
 

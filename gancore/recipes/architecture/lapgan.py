@@ -17,8 +17,7 @@ from gancore.nets.pyramid import Pyramid, PyramidCritic, down, up
 def lapgan(levels: int = 2, coarse: float = 1.0, conditional: bool = False, lr: float = 2e-4) -> Recipe:
     """levels: GANs, each for images of half the side of the one before, trained one after the other from the coarsest. coarse: its
     steps for each one of a finer level. conditional: labels are told. lr: Adam's rate, betas (0.5, 0.999)."""
-
-    told = "concat" if conditional else ""
+    labels = "concat" if conditional else ""
 
     def stage(k: int) -> Stage:
         def critic(nets: Nets, batch: Batch, state: State) -> Terms:
@@ -34,7 +33,7 @@ def lapgan(levels: int = 2, coarse: float = 1.0, conditional: bool = False, lr: 
         return Stage(f"level {k}", coarse if k == levels - 1 else 1.0, phases)
 
     return Recipe(
-        nets=lambda spec: {"G": Pyramid(spec, levels, told), "D": PyramidCritic(spec, levels, told)},
+        nets=lambda spec: {"G": Pyramid(spec, levels, labels), "D": PyramidCritic(spec, levels, labels)},
         optims={"G": adam(lr), "D": adam(lr)},
         stages=[stage(k) for k in reversed(range(levels))],
         data=gan_data(conditional),
